@@ -1,0 +1,1 @@
+"""Input preprocessing: cleaned inputs, batch in and batch out."""

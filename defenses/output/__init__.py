@@ -1,0 +1,1 @@
+"""Measured answers: no more of the model in a reply than a caller should have."""

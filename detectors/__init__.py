@@ -1,0 +1,1 @@
+"""Query-pattern detectors: small classes over batches of observations."""
