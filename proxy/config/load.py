@@ -1,0 +1,157 @@
+"""From a YAML file to a `Config`, every error with its path and line in the file.
+
+`${NAME}` and `${NAME:-default}` in a value are replaced from the environment, so that secrets stay out of the file;
+`$${` is a literal `${`. What comes from the environment is text: it never becomes YAML of its own.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from proxy.config.schema import Config
+
+_VARIABLE = re.compile(r"\$(\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})")
+MAX_FILE_BYTES = 4 * 2**20
+
+KeyPath = tuple[str | int, ...]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; `str()` is what the operator reads, one problem a line."""
+
+
+@dataclass
+class _Reader:
+    """Plain values of a YAML tree with the line of each, problems collected so that one run shows them all."""
+
+    environment: Mapping[str, str]
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: list[tuple[KeyPath, str]] = field(default_factory=list)
+
+    def read(self, node: yaml.Node, path: KeyPath = ()) -> Any:
+        self.lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            at = (*path, key)
+            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
+                self.lines[at] = key_node.start_mark.line + 1
+                self.problems.append((at, "only plain keys are understood; write the settings out"))
+            elif key in values:
+                first = self.lines[at]
+                self.lines[at] = key_node.start_mark.line + 1
+                self.problems.append((at, f"the key stands twice (first on line {first}); keep one"))
+            else:
+                values[key] = self.read(value_node, at)
+                self.lines[at] = key_node.start_mark.line + 1
+        return values
+
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        text = str(node.value)
+        expanded = _VARIABLE.sub(lambda match: self._variable(match, path), text)
+        if expanded == text:
+            loader = yaml.SafeLoader("")
+            try:
+                return loader.construct_object(node, deep=True)
+            except (yaml.YAMLError, ValueError, TypeError):
+                self.problems.append((path, f"{text!r} with the tag {node.tag} is not a plain value; remove the tag"))
+                return None
+        return expanded
+
+    def _variable(self, match: re.Match[str], path: KeyPath) -> str:
+        if match[1] == "${":
+            return "${"
+        name, default = match[2], match[4]
+        value = self.environment.get(name)
+        if value is None or (value == "" and default is not None):
+            if default is None:
+                self.problems.append(
+                    (path, f"the environment variable {name} is not set; set it or write ${{{name}:-default}}")
+                )
+            return default or ""
+        return value
+
+
+def parse(text: str, environment: Mapping[str, str], source: str = "configuration") -> Config:
+    """Checks a configuration's text.
+
+    Raises:
+        ConfigError: naming `source`, the line, the key path and the remedy of every problem found.
+    """
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigError(f"{source}: {len(text)} characters are more than a configuration may have ({MAX_FILE_BYTES})")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{source}{where}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{source}: a mapping is expected; the shortest one is `upstream: HOST:PORT`")
+    reader = _Reader(environment)
+    try:
+        values = reader.read(root)
+    except RecursionError:
+        raise ConfigError(f"{source}: an alias refers to itself or the nesting is too deep") from None
+    if not reader.problems:
+        try:
+            return Config.model_validate(values)
+        except ValidationError as error:
+            reader.problems += [_problem(e) for e in error.errors(include_url=False, include_context=True)]
+    raise ConfigError("\n".join(_line(source, reader.lines, path, text) for path, text in reader.problems))
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Reads and checks a configuration file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; name a readable file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    return parse(text, environment, str(path))
+
+
+_WORDS = {
+    "missing": "is required; add it",
+    "extra_forbidden": "is not a known key; check the spelling against `tensorwall check-config --schema`",
+}
+
+
+def _problem(error: Any) -> tuple[KeyPath, str]:
+    path = tuple(part for part in error["loc"] if part not in ("function-after", "function-before"))
+    kind = error["type"]
+    if kind in _WORDS:
+        return path, _WORDS[kind]
+    message = error["msg"].removeprefix("Value error, ")
+    value = error["input"]
+    if kind == "value_error" or isinstance(value, dict | list):
+        return path, message[0].lower() + message[1:] if not message.startswith(("'", '"')) else message
+    return path, f"{message[0].lower()}{message[1:]}, not {value!r:.80}"
+
+
+def _line(source: str, lines: Mapping[KeyPath, int], path: KeyPath, text: str) -> str:
+    at = path
+    while at and at not in lines:
+        at = at[:-1]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return f"{source}:{lines.get(at, 1)}: {name + ': ' if name else ''}{text}"
