@@ -1,0 +1,124 @@
+"""The request path: identify ► decode ► forward.
+
+One `Pipeline` is one configuration. A reload makes a new one; calls in flight end on the one that they began on.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from proxy.codec import Decoded, decode
+from proxy.config.schema import Config
+from proxy.errors import Metadata, Rejection
+from proxy.identity import Caller, Identifier
+from proxy.metadata import forwarded
+from proxy.metrics import Metrics
+from proxy.upstream import Reply, UpstreamPool
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one call so far; its end is counted from this.
+
+    Attributes:
+        path: full method name.
+        started: when it came, on the pipeline's clock.
+        request_bytes: size of the request message.
+        model: the model's name as the caller sent it.
+        rows: examples in the request.
+        upstream_seconds: time that the upstream had it, retries included.
+    """
+
+    path: str
+    started: float
+    request_bytes: int = 0
+    model: str = ""
+    rows: int = 0
+    upstream_seconds: float = 0.0
+
+
+class Pipeline:
+    """The path of every call under one configuration.
+
+    Args:
+        config: the configuration in force.
+        identifier: tells who is calling.
+        upstream: the model servers.
+        metrics: counts what could not be parsed.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        identifier: Identifier,
+        upstream: UpstreamPool,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self.allowed = frozenset(config.methods.allow)
+        self.bounds = config.bounds
+        self._default_deadline = config.upstream.default_deadline
+        self._identifier = identifier
+        self._upstream = upstream
+        self._metrics = metrics
+        self._clock = clock
+
+    async def answer(self, call: Call, body: bytes, context: Context) -> Reply:
+        """Answers a call of a known method.
+
+        Raises:
+            Rejection: the proxy's own answer; nothing was forwarded.
+        """
+        self._identify(context)
+        metadata = self._metadata(context)
+        self._decode(call, body)
+        return await self._forward(call, body, metadata, context)
+
+    def open(
+        self, call: Call, requests: AsyncIterator[bytes], context: Context
+    ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """Begins a call of a method that is allowed by name and otherwise unknown: messages of any number, as bytes.
+
+        Raises:
+            Rejection: as `answer`.
+        """
+        self._identify(context)
+        return self._upstream.stream(call.path, requests, self._metadata(context), self._seconds_left(context))
+
+    def _identify(self, context: Context) -> Caller:
+        return self._identifier.identify(context.invocation_metadata() or (), context.peer(), context.auth_context())
+
+    def _metadata(self, context: Context) -> Metadata:
+        return forwarded(context.invocation_metadata() or (), self._identifier.stripped_headers)
+
+    def _decode(self, call: Call, body: bytes) -> Decoded | None:
+        decoded = decode(call.path, body)
+        if decoded is None:
+            self._metrics.unparsable()
+            return None
+        call.model, call.rows = decoded.model, decoded.rows
+        if sum(decoded.claims.values()) > self.bounds.tensor_budget:
+            name, claim = max(decoded.claims.items(), key=lambda item: item[1])
+            raise Rejection(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"input {name!r:.100} would take {claim} bytes in the model server, and one request may take "
+                f"{self.bounds.tensor_budget} in all; send fewer or smaller rows",
+                reason="tensor_budget",
+            )
+        return decoded
+
+    async def _forward(self, call: Call, body: bytes, metadata: Metadata, context: Context) -> Reply:
+        started = self._clock()
+        try:
+            return await self._upstream.unary(call.path, body, metadata, started + self._seconds_left(context))
+        finally:
+            call.upstream_seconds = self._clock() - started
+
+    def _seconds_left(self, context: Context) -> float:
+        remaining = context.time_remaining()
+        return self._default_deadline if remaining is None else remaining

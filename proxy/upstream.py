@@ -1,0 +1,234 @@
+"""The model servers behind the proxy: one channel a target, balanced, retried where that is safe."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+
+from proxy.config.schema import GRPC_MAX_BYTES, Retry, Upstream
+from proxy.errors import Metadata
+from proxy.version import VERSION
+
+UNREACHABLE = "the model server is not reachable"
+BACKOFF_CAP = 10
+"""The longest wait between tries, as a multiple of the first (Envoy's router has the same cap)."""
+
+COMPRESSION = {
+    "none": grpc.Compression.NoCompression,
+    "gzip": grpc.Compression.Gzip,
+    "deflate": grpc.Compression.Deflate,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back for a call, good or bad: the upstream's own status, texts and metadata."""
+
+    code: grpc.StatusCode
+    details: str = ""
+    body: bytes = b""
+    initial: Metadata = ()
+    trailing: Metadata = ()
+
+
+@dataclass(slots=True)
+class Target:
+    """One upstream address."""
+
+    address: str
+    channel: grpc.aio.Channel
+    in_flight: int = 0
+    methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = field(default_factory=dict)
+
+    def connected(self) -> bool:
+        """Whether the connection is up; a status that arrives while it is down is gRPC's own, not the server's."""
+        return self.channel.get_state() is grpc.ChannelConnectivity.READY
+
+    def method(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        """The stub of a method, bytes in and bytes out. Paths are the known methods, so the cache is small."""
+        stub = self.methods.get(path)
+        if stub is None:
+            stub = self.methods[path] = self.channel.unary_unary(path)
+        return stub
+
+
+@dataclass(slots=True)
+class RetryBudget:
+    """gRPC's retry throttling (proposal A6): failures cost a token, successes win a part of one back."""
+
+    capacity: float
+    refill: float
+    tokens: float
+
+    def failed(self) -> None:
+        self.tokens = max(0.0, self.tokens - 1)
+
+    def succeeded(self) -> None:
+        self.tokens = min(self.capacity, self.tokens + self.refill)
+
+    def allows(self) -> bool:
+        return self.tokens > self.capacity / 2
+
+
+class UpstreamPool:
+    """Calls to the targets.
+
+    Args:
+        config: targets and their settings.
+        message_bytes: the largest request or reply.
+        credentials: None for plain text.
+        clock: monotonic seconds.
+        rng: jitter of the waits between tries.
+        retried: told the outcome of each retry decision: `retried` or `budget_exhausted`.
+    """
+
+    def __init__(
+        self,
+        config: Upstream,
+        message_bytes: int,
+        credentials: grpc.ChannelCredentials | None,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        retried: Callable[[str], None] = lambda outcome: None,
+    ) -> None:
+        options = _channel_options(config, message_bytes)
+        compression = COMPRESSION[config.compression]
+        self.targets = tuple(
+            Target(address, _channel(address, credentials, options, compression)) for address in config.targets
+        )
+        self._retry: Retry = config.retry
+        self._budget = RetryBudget(config.retry.budget, config.retry.budget_refill, config.retry.budget)
+        self._clock = clock
+        self._rng = rng
+        self._retried = retried
+        self._turn = 0
+        self._ended = asyncio.Event()
+
+    async def unary(self, path: str, body: bytes, metadata: Metadata, deadline: float) -> Reply:
+        """One call, answered at the latest at `deadline` (on the clock). Cancelling the coroutine cancels the call."""
+        reply, attempt = Reply(grpc.StatusCode.UNAVAILABLE, UNREACHABLE), 0
+        tried: Target | None = None
+        while True:
+            target = tried = self._pick(avoid=tried)
+            reply, safe = await self._attempt(target, path, body, metadata, deadline)
+            attempt += 1
+            if not safe:
+                self._budget.succeeded()
+                return reply
+            self._budget.failed()
+            wait = self._rng.uniform(0, self._retry.backoff * min(2 ** (attempt - 1), BACKOFF_CAP))
+            if attempt >= self._retry.attempts or self._clock() + wait >= deadline:
+                return reply
+            if not self._budget.allows():
+                self._retried("budget_exhausted")
+                return reply
+            self._retried("retried")
+            await asyncio.sleep(wait)
+
+    def stream(
+        self, path: str, requests: AsyncIterator[bytes], metadata: Metadata, timeout: float | None
+    ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """A call of any cardinality, as bytes; never retried."""
+        target = self._pick(avoid=None)
+        call = target.channel.stream_stream(path)(requests, timeout=timeout, metadata=metadata)
+        target.in_flight += 1
+        call.add_done_callback(lambda _: self._left(target))
+        return call
+
+    async def idle(self) -> None:
+        """Returns once no call is in flight."""
+        while any(target.in_flight for target in self.targets):
+            self._ended.clear()
+            await self._ended.wait()
+
+    async def close(self) -> None:
+        """Ends all channels and what is still in flight on them."""
+        await asyncio.gather(*(target.channel.close() for target in self.targets))
+
+    def _left(self, target: Target) -> None:
+        target.in_flight -= 1
+        self._ended.set()
+
+    async def _attempt(
+        self, target: Target, path: str, body: bytes, metadata: Metadata, deadline: float
+    ) -> tuple[Reply, bool]:
+        """The reply, and whether another try is safe: the connection failed and nothing of an answer had come."""
+        target.in_flight += 1
+        try:
+            call = target.method(path)(body, timeout=max(0.0, deadline - self._clock()), metadata=metadata)
+            try:
+                answer = await call
+            except grpc.aio.AioRpcError as error:
+                reply = failure(error)
+                unanswered = reply.code is grpc.StatusCode.UNAVAILABLE and not reply.initial and not reply.trailing
+                if unanswered and not target.connected():
+                    return Reply(grpc.StatusCode.UNAVAILABLE, UNREACHABLE), True
+                return reply, False
+            initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+            return Reply(
+                grpc.StatusCode.OK, await call.details() or "", answer, _plain(initial), _plain(trailing)
+            ), False
+        finally:
+            self._left(target)
+
+    def _pick(self, avoid: Target | None) -> Target:
+        """The target with the fewest calls in flight, connected ones first, ties in turn."""
+        if len(self.targets) == 1:
+            return self.targets[0]
+        self._turn = (self._turn + 1) % len(self.targets)
+        in_turn = self.targets[self._turn :] + self.targets[: self._turn]
+        return min(in_turn, key=lambda target: (target is avoid, not target.connected(), target.in_flight))
+
+
+def failure(error: grpc.aio.AioRpcError) -> Reply:
+    """The upstream's error, as it came."""
+    return Reply(
+        error.code(), error.details() or "", b"", _plain(error.initial_metadata()), _plain(error.trailing_metadata())
+    )
+
+
+async def finish(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> Reply:
+    """How a relayed stream ended."""
+    return Reply(await call.code(), await call.details() or "", trailing=_plain(await call.trailing_metadata()))
+
+
+def _plain(metadata: grpc.aio.Metadata | None) -> Metadata:
+    return tuple((key, value) for key, value in metadata) if metadata else ()
+
+
+def _channel(
+    address: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: list[tuple[str, str | int]],
+    compression: grpc.Compression,
+) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options, compression=compression)
+    return grpc.aio.secure_channel(address, credentials, options=options, compression=compression)
+
+
+def _channel_options(config: Upstream, message_bytes: int) -> list[tuple[str, str | int]]:
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_send_message_length", GRPC_MAX_BYTES),
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.max_metadata_size", 2**20),  # the upstream may answer with more than callers may send
+        ("grpc.absolute_max_metadata_size", 2**20),
+        ("grpc.keepalive_time_ms", round(config.keepalive.interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(config.keepalive.timeout * 1000)),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 5000),  # how long one connection attempt may take
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.enable_http_proxy", 0),  # an http_proxy in the environment is not meant for this hop
+        ("grpc.use_local_subchannel_pool", 1),  # a reload makes new connections, with new certificates
+        ("grpc.primary_user_agent", f"tensorwall/{VERSION}"),
+        # Addresses behind one DNS name share the load.
+        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ]
+    if config.tls is not None and config.tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", config.tls.server_name))
+    return options
