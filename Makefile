@@ -1,0 +1,105 @@
+# `make demo` and `make test` need Python 3.11 to 3.13 with pip; whatever else they use, they install under .venv.
+# Another interpreter: make demo PYTHON=python3.12
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+export PIP_PROGRESS_BAR := off
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check-protos services format protos constraints clean
+
+help:  ## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
+	  printf 'make %-14s %s\n' "$$target" "$$does"; \
+	done
+
+## Running it
+
+demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
+	@$(BIN)/tensorwall demo
+
+## Checking it
+
+test: lint types check-protos services  ## everything that must hold before a change lands
+	@$(BIN)/pytest -q -rs
+
+lint: $(VENV)/.dev  ## formatter (check only), linter, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --quiet .
+	@mkdir -p build && { $(BIN)/lint-imports --no-cache --no-logo >build/imports.log || { cat build/imports.log; exit 1; }; }
+	@echo "format, lint and import contracts: ok"
+
+types: $(VENV)/.dev  ## strict types
+	@$(BIN)/mypy --no-error-summary --no-color-output
+	@echo "types: ok"
+
+check-protos: $(VENV)/.dev
+	@rm -rf build/protos-check && mkdir -p build/protos-check
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=build/protos-check --pyi_out=build/protos-check protos/*.proto
+	@for made in build/protos-check/protos/*; do \
+	  cmp -s "$$made" "protos/$${made##*/}" || { echo "protos/$${made##*/} is out of date: run make protos"; exit 1; }; \
+	done
+	@echo "generated messages: ok"
+
+services:
+	@sh tests/services.sh
+
+## Changing it
+
+format: $(VENV)/.dev  ## format the code and repair what the linter can
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+protos: $(VENV)/.dev  ## generate the messages' code anew from protos/*.proto
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. protos/*.proto
+
+constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
+	@$(MAKE) --no-print-directory VENV=build/newest build/newest/.made
+	@build/newest/bin/python -m pip --quiet install '.[dev]'
+	@sed -n '/^#/p' constraints.txt >build/constraints.txt
+	@build/newest/bin/python -m pip --quiet freeze --all --exclude tensorwall --exclude pip >>build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+
+clean:  ## remove caches and everything under build/ (the environment is .venv: rm -r .venv)
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name .venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+## The environment: one, with the demo's needs or the tests'
+
+# TensorFlow publishes wheels for CPython 3.11 to 3.13 and none newer yet.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+WANTED := tensorwall needs Python 3.11, 3.12 or 3.13 (TensorFlow has no wheels for others);
+
+$(VENV)/.made:
+	@mkdir -p build
+	@for name in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$name -c '$(FITS)' 2>/dev/null; then python=$$name; break; fi; \
+	  tried="$$tried $$name ($$($$name -V 2>/dev/null || echo 'does not run'))"; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "$(WANTED) tried:$$tried. Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making the environment in $(VENV) with $$($$python -V)"; \
+	if $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  $$python -m venv --clear $(VENV); \
+	else \
+	  $$python -m pip --quiet --disable-pip-version-check install --upgrade --target build/bootstrap virtualenv && \
+	  PYTHONPATH=build/bootstrap $$python -m virtualenv --quiet --clear $(VENV); \
+	fi || { \
+	  echo "No environment could be made with $$python: see above. On Debian and Ubuntu this helps:" \
+	    "apt-get install python3-venv python3-pip" >&2; exit 1; \
+	}
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing the demo's needs (TensorFlow is large: some minutes the first time)"
+	@$(PIP) install --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing what the tests need (TensorFlow is large: some minutes the first time)"
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $(VENV)/.demo $@
