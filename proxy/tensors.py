@@ -1,0 +1,207 @@
+"""TensorProto to numpy and back, by TensorFlow's own rules (core/framework/tensor.cc: FromProto, AsProtoField).
+
+`tensor_content` wins over the typed fields; no values are zeros; fewer values than elements repeat the last; more are
+cut off. A changed tensor goes back in the encoding that it came in, so that nobody sees anything unusual.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos import tensor_pb2 as tensor
+from protos.tensor_pb2 import TensorProto
+
+Array = NDArray[Any]
+
+
+class UndecodableTensorError(ValueError):
+    """A TensorProto that TensorFlow refuses, or of a dtype that has no numpy form here; it is left to the upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Attributes: dtype, of one element as stored; field, the typed values; wide, the dtype in that field."""
+
+    dtype: np.dtype[Any]
+    field: str
+    wide: np.dtype[Any]
+
+
+def _kind(dtype: str, field: str, wide: str) -> _Kind:
+    return _Kind(np.dtype(dtype), field, np.dtype(wide))
+
+
+_KINDS = {
+    tensor.DT_FLOAT: _kind("<f4", "float_val", "<f4"),
+    tensor.DT_DOUBLE: _kind("<f8", "double_val", "<f8"),
+    tensor.DT_INT32: _kind("<i4", "int_val", "<i4"),
+    tensor.DT_QINT32: _kind("<i4", "int_val", "<i4"),
+    tensor.DT_INT16: _kind("<i2", "int_val", "<i4"),
+    tensor.DT_QINT16: _kind("<i2", "int_val", "<i4"),
+    tensor.DT_UINT16: _kind("<u2", "int_val", "<i4"),
+    tensor.DT_QUINT16: _kind("<u2", "int_val", "<i4"),
+    tensor.DT_INT8: _kind("i1", "int_val", "<i4"),
+    tensor.DT_QINT8: _kind("i1", "int_val", "<i4"),
+    tensor.DT_UINT8: _kind("u1", "int_val", "<i4"),
+    tensor.DT_QUINT8: _kind("u1", "int_val", "<i4"),
+    tensor.DT_INT64: _kind("<i8", "int64_val", "<i8"),
+    tensor.DT_UINT32: _kind("<u4", "uint32_val", "<u4"),
+    tensor.DT_UINT64: _kind("<u8", "uint64_val", "<u8"),
+    tensor.DT_BOOL: _kind("?", "bool_val", "?"),
+    tensor.DT_HALF: _kind("<f2", "half_val", "<i4"),
+    tensor.DT_BFLOAT16: _kind("<u2", "half_val", "<i4"),
+    tensor.DT_COMPLEX64: _kind("<c8", "scomplex_val", "<f4"),
+    tensor.DT_COMPLEX128: _kind("<c16", "dcomplex_val", "<f8"),
+}
+NUMPY_DTYPES = {
+    **{dtype: kind.dtype for dtype, kind in _KINDS.items()},
+    tensor.DT_BFLOAT16: np.dtype("<f4"),
+    tensor.DT_STRING: np.dtype(object),
+}
+"""The dtype of the array that `to_array` gives for each DataType: bytes objects for strings, float32 for bfloat16."""
+
+
+def to_array(proto: TensorProto) -> Array:
+    """The tensor's values; the caller has bounded what the shape claims (`codec.claimed_bytes`).
+
+    Raises:
+        UndecodableTensorError: no values can be had from it.
+    """
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        raise UndecodableTensorError(f"shape {list(shape)} has a negative size")
+    if proto.dtype == tensor.DT_STRING:
+        return _strings(proto, shape)
+    kind = _KINDS.get(proto.dtype)
+    if kind is None:
+        raise UndecodableTensorError(f"dtype {proto.dtype} has no numpy form")
+    if proto.tensor_content and prod(shape):
+        stored = _content(proto.tensor_content, kind, prod(shape))
+    else:
+        stored = _fill(_values(proto, kind), prod(shape))
+    return _from_stored(stored, proto.dtype).reshape(shape)
+
+
+def set_array(proto: TensorProto, array: Array) -> None:
+    """Puts other values into a tensor, of the array's shape, in the encoding that the tensor has.
+
+    Args:
+        proto: changed in place; its dtype stays.
+        array: of the dtype that `to_array` gives for the proto's dtype.
+    """
+    as_content = bool(proto.tensor_content)
+    if tuple(dim.size for dim in proto.tensor_shape.dim) != array.shape:
+        del proto.tensor_shape.dim[:]
+        for size in array.shape:
+            proto.tensor_shape.dim.add(size=size)
+    if proto.dtype == tensor.DT_STRING:
+        proto.ClearField("string_val")
+        if as_content:
+            proto.tensor_content = _encode_strings(array.ravel().tolist())
+        else:
+            proto.string_val.extend(array.ravel().tolist())
+        return
+    kind = _KINDS[proto.dtype]
+    stored = np.ascontiguousarray(_to_stored(array, proto.dtype)).reshape(-1)
+    proto.ClearField(kind.field)
+    if as_content:
+        proto.tensor_content = stored.tobytes()
+    else:
+        getattr(proto, kind.field).extend(_widened(stored, kind).tolist())
+
+
+def _content(content: bytes, kind: _Kind, elements: int) -> Array:
+    if len(content) != elements * kind.dtype.itemsize:
+        raise UndecodableTensorError(f"tensor_content has {len(content)} bytes, not {elements * kind.dtype.itemsize}")
+    if kind.dtype.kind == "b" and max(content) > 1:
+        raise UndecodableTensorError("tensor_content holds a bool that is neither 0 nor 1")
+    return np.frombuffer(content, dtype=kind.dtype)
+
+
+def _values(proto: TensorProto, kind: _Kind) -> Array:
+    values = np.array(getattr(proto, kind.field), dtype=kind.wide)
+    if kind.dtype.kind == "c":
+        return values[: len(values) // 2 * 2].view(kind.dtype)
+    if kind.field == "half_val":
+        return values.astype("<u2").view(kind.dtype)
+    return values.astype(kind.dtype)
+
+
+def _widened(stored: Array, kind: _Kind) -> Array:
+    if kind.dtype.kind == "c":
+        return stored.view(kind.wide)
+    if kind.field == "half_val":
+        return stored.view("<u2")
+    return stored
+
+
+def _fill(values: Array, elements: int) -> Array:
+    if len(values) >= elements:
+        return values[:elements]
+    filled = np.empty(elements, dtype=values.dtype)
+    filled[: len(values)] = values
+    filled[len(values) :] = values[-1] if len(values) else 0
+    return filled
+
+
+def _from_stored(stored: Array, dtype: int) -> Array:
+    """bfloat16 is the upper half of a float32."""
+    return (stored.astype("<u4") << 16).view("<f4") if dtype == tensor.DT_BFLOAT16 else stored
+
+
+def _to_stored(array: Array, dtype: int) -> Array:
+    if dtype != tensor.DT_BFLOAT16:
+        return array.astype(_KINDS[dtype].dtype, copy=False)
+    bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to nearest, ties to even
+    return np.where(np.isnan(array), 0x7FC0, rounded).astype("<u2")
+
+
+def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
+    elements = prod(shape)
+    from_content = proto.tensor_content and elements
+    values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
+    last = values[-1] if values else b""
+    array = np.empty(elements, dtype=object)
+    array[:] = values[:elements] + [last] * (elements - len(values))
+    return array.reshape(shape)
+
+
+def _decode_strings(content: bytes, elements: int) -> list[bytes]:
+    """As TensorFlow's DecodeStringList: all lengths as varints, then all bytes."""
+    lengths, at = [], 0
+    for _ in range(elements):
+        length, shift = 0, 0
+        while True:
+            if at >= len(content) or shift > 28:
+                raise UndecodableTensorError("tensor_content holds no list of strings")
+            byte = content[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        raise UndecodableTensorError("tensor_content holds no list of strings")
+    values = []
+    for length in lengths:
+        values.append(content[at : at + length])
+        at += length
+    return values
+
+
+def _encode_strings(values: list[bytes]) -> bytes:
+    return b"".join(_varint(len(value)) for value in values) + b"".join(values)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
