@@ -33,35 +33,35 @@ def _save_toy(folder: Path, version: int) -> None:
     weights = tf.reshape(tf.range(12, dtype=tf.float32), (4, 3)) / 10.0 * float(version)
     module.w = tf.Variable(weights, name="w")
     feature = {"x": tf.io.FixedLenFeature([4], tf.float32)}
-    examples = tf.TensorSpec([None], tf.string, name="inputs")
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def predict(x: Any) -> dict[str, Any]:
         logits = tf.matmul(x, module.w)
         return {"logits": logits, "probs": tf.nn.softmax(logits), "cls": tf.argmax(logits, axis=-1)}
 
-    vector = tf.TensorSpec([None], tf.float32)
-
-    @tf.function(input_signature=[vector, vector])
     def two(a: Any, b: Any) -> dict[str, Any]:
         return {"sum": a + b}
 
-    @tf.function(input_signature=[examples])
     def classify(inputs: Any) -> dict[str, Any]:
         scores = tf.nn.softmax(tf.matmul(tf.io.parse_example(inputs, feature)["x"], module.w))
         classes = tf.tile(tf.constant([["c0", "c1", "c2"]]), [tf.shape(scores)[0], 1])
         return {"classes": classes, "scores": scores}
 
-    @tf.function(input_signature=[examples])
     def regress(inputs: Any) -> dict[str, Any]:
         x = tf.io.parse_example(inputs, feature)["x"]
         return {"outputs": tf.reduce_sum(x, axis=1, keepdims=True) * (version / 2.0)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="s")])
     def strs(s: Any) -> dict[str, Any]:
         return {"out": tf.strings.join(["<", s, ">"])}
 
-    signatures = {"serving_default": predict, "two": two, "classify": classify, "regress": regress, "strs": strs}
+    vector = tf.TensorSpec([None], tf.float32)
+    examples = tf.TensorSpec([None], tf.string, name="inputs")
+    signatures = {
+        "serving_default": tf.function(predict, [tf.TensorSpec([None, 4], tf.float32, name="x")]),
+        "two": tf.function(two, [vector, vector]),
+        "classify": tf.function(classify, [examples]),
+        "regress": tf.function(regress, [examples]),
+        "strs": tf.function(strs, [tf.TensorSpec([None], tf.string, name="s")]),
+    }
     tf.saved_model.save(module, str(folder), signatures=signatures)
     set_method_names(folder, {"classify": CLASSIFY, "regress": REGRESS})
 
@@ -124,7 +124,6 @@ def write_sleeper(base: Path, version: int = 1) -> Path:
     """
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="seconds")])
     def sleep(seconds: Any) -> dict[str, Any]:
         microseconds = tf.cast(tf.reduce_max(seconds) * 1e6, tf.int64)
         rows = tf.raw_ops.TensorSliceDataset(components=[seconds[tf.newaxis]], output_shapes=[[None]])
@@ -138,7 +137,8 @@ def write_sleeper(base: Path, version: int = 1) -> Path:
         (slept,) = tf.raw_ops.DatasetToSingleElement(dataset=one, output_types=[tf.float32], output_shapes=[[None]])
         return {"slept": slept}
 
-    tf.saved_model.save(tf.Module(), str(base / str(version)), signatures={"serving_default": sleep})
+    signature = tf.function(sleep, [tf.TensorSpec([None], tf.float32, name="seconds")])
+    tf.saved_model.save(tf.Module(), str(base / str(version)), signatures={"serving_default": signature})
     return base
 
 
