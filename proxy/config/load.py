@@ -112,7 +112,7 @@ def parse(text: str, environment: Mapping[str, str], source: str = "configuratio
         try:
             return Config.model_validate(values)
         except ValidationError as error:
-            reader.problems += [_problem(e) for e in error.errors(include_url=False, include_context=True)]
+            reader.problems += _problems(error)
     raise ConfigError("\n".join(_line(source, reader.lines, path, text) for path, text in reader.problems))
 
 
@@ -135,6 +135,13 @@ _WORDS = {
     "missing": "is required; add it",
     "extra_forbidden": "is not a known key; check the spelling against `tensorwall check-config --schema`",
 }
+
+
+def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
+    """Without those that only follow from a problem further in (a list is too short because its one item is wrong)."""
+    found = [_problem(details) for details in error.errors(include_url=False)]
+    inner = {path[:n] for path, _ in found for n in range(len(path))}
+    return [(path, text) for path, text in found if path not in inner] or found
 
 
 def _problem(error: Any) -> tuple[KeyPath, str]:
