@@ -1,0 +1,78 @@
+"""The servers that the suite talks to: those named on the command line, or ones started here."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.conformance.case import Case
+from tests.conformance.rows import ROWS
+from tests.processes import serving_backend, serving_proxy
+from tests.savedmodels import write_half_plus_two, write_toy
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Channels of the suite.
+
+    Attributes:
+        target: the server whose answers are judged.
+        direct: the model server behind it, to compare with, if there is one.
+        upstream: address of the model server if it was started here, for further proxies in front of it.
+    """
+
+    target: grpc.Channel
+    direct: grpc.Channel | None
+    upstream: str | None = None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    config = metafunc.config
+    if "server" in metafunc.fixturenames:
+        alone = config.getoption("--target") and not config.getoption("--direct")
+        metafunc.parametrize("server", ["target"] if alone else ["target", "direct"])
+    if "case" in metafunc.fixturenames:
+        cases = [case for case in ROWS if _applies(case, config.getoption("--server-flag"))]
+        metafunc.parametrize("case", cases, ids=lambda case: case.name)
+
+
+def _applies(case: Case, flags: list[str]) -> bool:
+    return case.flag in flags if flags else not case.flag
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Base folders of the models that the rows name."""
+    folder = tmp_path_factory.mktemp("models")
+    return {"toy": write_toy(folder / "toy"), "half_plus_two": write_half_plus_two(folder / "half_plus_two")}
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """The two servers, started here in front of one another unless the command line names others."""
+    target, direct = pytestconfig.getoption("--target"), pytestconfig.getoption("--direct")
+    if direct and not target:
+        raise pytest.UsageError("--direct needs --target, the server to compare with it")
+    with ExitStack() as stack:
+        upstream = None
+        if not target:
+            models: dict[str, Path] = request.getfixturevalue("models")
+            upstream = direct = stack.enter_context(serving_backend(models, "--label", "toy:stable=1")).address
+            folder = request.getfixturevalue("tmp_path_factory").mktemp("proxy")
+            target = stack.enter_context(serving_proxy(folder, upstream)).address
+        channels = [stack.enter_context(channel(address)) for address in (target, direct) if address]
+        yield Servers(channels[0], channels[1] if direct else None, upstream)
+
+
+def channel(address: str) -> grpc.Channel:
+    """A plain-text channel without a limit on message sizes."""
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    return grpc.insecure_channel(address, options=options)
+
+
+@pytest.fixture(scope="session")
+def any_map_order(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getoption("--any-map-order"))
