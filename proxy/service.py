@@ -34,6 +34,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         self._metrics = metrics
         self._clock = clock
         self.in_flight = 0
+        self.begun = 0
         self._known = {path: grpc.unary_unary_rpc_method_handler(partial(self._unary, path)) for path in METHODS}
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
@@ -47,6 +48,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         call = Call(path, self._clock(), len(body))
         reply = Reply(grpc.StatusCode.CANCELLED)
         self.in_flight += 1
+        self.begun += 1
         try:
             pipeline = self._pipeline()
             self._check_load(pipeline)
@@ -64,6 +66,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         call = Call(path, self._clock())
         reply = Reply(grpc.StatusCode.CANCELLED)
         self.in_flight += 1
+        self.begun += 1
         try:
             pipeline = self._pipeline()
             self._check_load(pipeline)
