@@ -19,6 +19,7 @@ from proxy.embedded.tensors import Array, Opaque, cpp_name
 
 SERVING_TAG = "serve"
 DEFAULT_SIGNATURE = "serving_default"
+MAX_TIMEOUT = 7 * 24 * 3600.0  # seconds; a call without a deadline has far more left
 
 
 class LoadError(Exception):
@@ -118,7 +119,8 @@ def _signature_map(meta_graph: Any) -> any_pb2.Any:
 
 
 def _run_options(timeout: float | None) -> Any:
-    if timeout is None:
+    """A TF_Buffer that the caller deletes; None for no time limit, which is also what gRPC's "never" comes to."""
+    if timeout is None or timeout > MAX_TIMEOUT:
         return None
     options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(timeout * 1000)))
     return tf_session.TF_NewBufferFromString(options.SerializeToString())

@@ -5,6 +5,7 @@ Reading differs from `tf.make_ndarray`: no values are zeros, too few repeat the 
 never into `tensor_content`, and nothing is compressed.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,16 @@ from proxy.embedded.runtime import tf
 from proxy.embedded.status import StatusError
 
 Array = NDArray[Any]
+
+
+MAX_RANK = 32  # numpy's limit before 2.0; the C++ takes 254, and no model does
+
+# Types whose `tensor_content` is their numpy memory.
+_PLAIN_TYPES = ["half", "bfloat16", "float", "double", "complex64", "complex128"]
+_PLAIN_TYPES += ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+_PLAIN: dict[int, np.dtype[Any]] = {
+    dtype.as_datatype_enum: np.dtype(dtype.as_numpy_dtype) for dtype in map(tf.dtypes.as_dtype, _PLAIN_TYPES)
+}
 
 
 @dataclass(frozen=True)
@@ -30,16 +41,41 @@ class TensorParseError(Exception):
 
 
 def parse(proto: Any) -> Array | Opaque:
-    """The value of a TensorProto, by the C++ parser itself.
+    """The value of a TensorProto as `Tensor::FromProto` reads it.
 
     As there, a shape alone decides how much memory is taken: a few bytes can ask for gigabytes.
 
     Raises:
         TensorParseError: `Tensor::FromProto` refuses it.
     """
+    plain = _plain_content(proto)
+    return _parse_in_cpp(proto) if plain is None else plain
+
+
+def _plain_content(proto: Any) -> Array | None:
+    """The common case without copies: a number type's memory in `tensor_content`. None: it is not that case.
+
+    It also refuses here what C++ would refuse only after writing all values into an error text.
+    """
+    if proto.tensor_shape.unknown_rank:
+        return None
+    layout = _PLAIN.get(proto.dtype)
+    content = proto.tensor_content
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if len(shape) > MAX_RANK or min(shape, default=0) < 0:
+        raise TensorParseError
+    if layout is None or not content:
+        return None
+    if len(content) != math.prod(shape) * layout.itemsize:
+        raise TensorParseError
+    return np.frombuffer(content, layout).reshape(shape)
+
+
+def _parse_in_cpp(proto: Any) -> Array | Opaque:
     try:
         dtype = tf.dtypes.as_dtype(proto.dtype)
-        tensor = tf.raw_ops.ParseTensor(serialized=proto.SerializeToString(), out_type=dtype)
+        serialized = tf.constant(proto.SerializeToString())  # a bare string would take the op's slow path
+        tensor = tf.raw_ops.ParseTensor(serialized=serialized, out_type=dtype)
     except (TypeError, tf.errors.OpError):
         raise TensorParseError from None
     if dtype in (tf.resource, tf.variant):
