@@ -20,7 +20,8 @@ _ALIAS = (
     "Signature input alias: {}(feed name: {}:0) not found in request and no default value provided. "
     "Inputs expected to be in the request {{{}}}, or default input alias set: "
 )
-_RANK = re.compile(r"In\[0\] ndims must be >= 2")
+_RANK = re.compile(r"In\[0\] (ndims must be >= 2|and In\[1\] has different ndims: )")
+"""Of the graph's BatchMatMul or MatMul: which one runs is decided when the model is saved and optimised."""
 
 _OTHER_DTYPES = {
     "double": tensor(tensors.DT_DOUBLE, double_val=[1.0]),

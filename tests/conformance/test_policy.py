@@ -1,0 +1,150 @@
+"""Where the proxy differs from TensorFlow Serving on purpose: what it refuses, and what it answers itself."""
+
+import re
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from protos import serving_pb2 as serving
+from protos import tensor_pb2 as tensors
+from tests.conformance.case import CLASSIFY, PREDICT, Case, ask, check, compare
+from tests.conformance.conftest import Servers, channel
+from tests.conformance.messages import features, predict, spec, tensor
+from tests.processes import serving_proxy
+
+_UNIMPLEMENTED = re.compile(r"(Method not found!)?$")
+"""gRPC's own text: C++ servers leave it empty, Python ones do not."""
+
+_UNSERVED = (
+    "/tensorflow.serving.SessionService/SessionRun",
+    "/tensorflow.serving.PredictionService/PredictStreamed",
+    "/tensorflow.serving.PredictionService/predict",
+    "/tensorflow.serving.ModelService/Nope",
+    "/nobody.knows.this.Service/Method",
+)
+"""Methods that a TensorFlow Serving does not have."""
+
+_ADMINISTRATION = (
+    "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+    "/tensorflow.ProfilerService/Profile",
+    "/tensorflow.ProfilerService/Terminate",
+    "/tensorflow.ProfilerService/Monitor",
+)
+"""Methods that it has, for its operator: not asked of a model server here, only of a proxy that refuses them."""
+
+_HEALTH = "/grpc.health.v1.Health/Check"
+_BOMB = tensor(shape=(10**8,), float_val=[1.0])
+
+
+def _unserved(method: str) -> Case:
+    return Case(method, method, b"", grpc.StatusCode.UNIMPLEMENTED, _UNIMPLEMENTED)
+
+
+@pytest.fixture(scope="session")
+def proxy(servers: Servers) -> grpc.Channel:
+    """The target, if it is a proxy: only a proxy refuses a method that nobody has."""
+    if servers.upstream is None and ask(servers.target, _unserved(_UNSERVED[-1])).code is grpc.StatusCode.UNIMPLEMENTED:
+        pytest.skip("the target is a model server, not a proxy")
+    return servers.target
+
+
+@pytest.fixture(scope="module")
+def permissive(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    """A proxy in front of the same model server that lets every method through that this module names."""
+    if servers.upstream is None:
+        pytest.skip("needs a configuration of its own, so only without --target")
+    allow = [*_UNSERVED, *_ADMINISTRATION]
+    folder = tmp_path_factory.mktemp("permissive")
+    with (
+        serving_proxy(folder, servers.upstream, methods={"allow": allow}) as proxy,
+        channel(proxy.address) as opened,
+    ):
+        yield opened
+
+
+@pytest.mark.parametrize("method", _UNSERVED)
+def test_a_model_server_has_no_such_method(servers: Servers, method: str) -> None:
+    if servers.direct is None:
+        pytest.skip("--direct names no model server")
+    check(_unserved(method), ask(servers.direct, _unserved(method)))
+
+
+@pytest.mark.parametrize("method", [*_UNSERVED, *_ADMINISTRATION])
+def test_methods_not_allowed_by_name_are_refused(proxy: grpc.Channel, method: str) -> None:
+    answer = ask(proxy, _unserved(method))
+    assert answer.code is grpc.StatusCode.PERMISSION_DENIED
+    assert method in answer.details
+
+
+@pytest.mark.parametrize("method", _UNSERVED)
+def test_methods_allowed_by_name_are_answered_by_the_model_server(
+    servers: Servers, permissive: grpc.Channel, method: str
+) -> None:
+    assert servers.direct is not None
+    case = _unserved(method)
+    compare(case, ask(permissive, case), ask(servers.direct, case), any_map_order=False)
+
+
+def test_administration_allowed_by_name_reaches_the_model_server(servers: Servers, permissive: grpc.Channel) -> None:
+    assert servers.direct is not None
+    for method in _ADMINISTRATION:
+        case = Case(method, method, b"", grpc.StatusCode.UNIMPLEMENTED, None)
+        compare(case, ask(permissive, case), ask(servers.direct, case), any_map_order=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "culprit"),
+    [
+        (PREDICT, predict({"x": _BOMB}), "x"),
+        (PREDICT, predict({"x": tensor(tensors.DT_DOUBLE, (2**30, 2**30))}), "x"),
+        (PREDICT, predict({"x": tensor(tensors.DT_STRING, (10**7,), string_val=[b"a" * 100])}), "x"),
+        (PREDICT, predict({"a": tensor(shape=(1,)), "b": _BOMB}, spec(signature="two")), "b"),
+        (PREDICT, predict({"x": tensor(12345, (10**8,))}), "x"),  # type: ignore[arg-type]  # no such dtype, on purpose
+        (
+            CLASSIFY,
+            serving.ClassificationRequest(
+                model_spec=spec(signature="classify"),
+                input=serving.Input(
+                    example_list_with_context=serving.ExampleListWithContext(
+                        examples=[features()] * 10_000, context=features([1.0] * 10_000)
+                    )
+                ),
+            ),
+            "input",
+        ),
+    ],
+    ids=["floats", "2**63 bytes", "repeated strings", "second input", "unknown dtype", "shared context"],
+)
+def test_a_small_request_that_would_become_a_large_tensor_is_refused(
+    proxy: grpc.Channel, method: str, request_: Message, culprit: str
+) -> None:
+    case = Case("bomb", method, request_, grpc.StatusCode.INVALID_ARGUMENT, None)
+    answer = ask(proxy, case)
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"input '{culprit}' would take" in answer.details
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "",
+        "tensorflow.serving.PredictionService",
+        "tensorflow.serving.ModelService",
+        "PredictionService",
+        "ModelService",
+    ],
+)
+def test_the_proxy_answers_for_its_health(proxy: grpc.Channel, service: str) -> None:
+    def serves(reply: bytes) -> None:
+        assert health_pb2.HealthCheckResponse.FromString(reply).status == health_pb2.HealthCheckResponse.SERVING
+
+    case = Case("health", _HEALTH, health_pb2.HealthCheckRequest(service=service), reply=serves)
+    check(case, ask(proxy, case))
+
+
+def test_the_health_of_an_unknown_service_is_not_found(proxy: grpc.Channel) -> None:
+    case = Case("health", _HEALTH, health_pb2.HealthCheckRequest(service="nope"), grpc.StatusCode.NOT_FOUND, None)
+    assert ask(proxy, case).code is grpc.StatusCode.NOT_FOUND
