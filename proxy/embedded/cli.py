@@ -126,7 +126,7 @@ def _model(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR, as in mnist=/models/mnist")
-    return name, Path(folder)
+    return name, Path(folder).expanduser()
 
 
 def _label(text: str) -> tuple[str, str, int]:

@@ -40,7 +40,12 @@ class Output(NamedTuple):
 
 
 class Servable:
-    """A loaded version. `run` may be called from several threads at once; `close` cancels what still runs."""
+    """A loaded version. `run` may be called from several threads at once; `close` cancels what still runs.
+
+    Attributes:
+        signatures: SignatureDef by key.
+        signature_map: the same as a packed SignatureDefMap, which is what GetModelMetadata returns.
+    """
 
     def __init__(self, name: str, version: int, folder: Path) -> None:
         """Load the SavedModel in `folder`, its init op run.
@@ -59,8 +64,12 @@ class Servable:
         except Exception as error:  # the loader raises whatever its parts raise: OSError, ValueError, tf.errors, ...
             self._session.close()
             raise LoadError(_first_line(error)) from error
-        self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
-        self.signature_map = _signature_map(meta_graph)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for key, signature in meta_graph.signature_def.items():
+            signatures.signature_def[key].CopyFrom(signature)  # a copy, or the whole graph definition stays in memory
+        self.signatures: Mapping[str, Any] = dict(signatures.signature_def)
+        self.signature_map = any_pb2.Any()
+        self.signature_map.Pack(signatures)
         self._endpoints: dict[str, _Endpoint] = {}
 
     def run(
@@ -106,16 +115,6 @@ class Servable:
 def _output(value: Any, dtype: Any) -> Output:
     """The session gives a scalar string as bytes, everything else as an array."""
     return Output(np.asarray(value, dtype=object if dtype == tf.string else None), dtype)
-
-
-def _signature_map(meta_graph: Any) -> any_pb2.Any:
-    """All signatures as GetModelMetadata returns them."""
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    for key, signature in meta_graph.signature_def.items():
-        signatures.signature_def[key].CopyFrom(signature)
-    packed = any_pb2.Any()
-    packed.Pack(signatures)
-    return packed
 
 
 def _run_options(timeout: float | None) -> Any:

@@ -6,6 +6,7 @@ never into `tensor_content`, and nothing is compressed.
 """
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from proxy.embedded.status import StatusError
 Array = NDArray[Any]
 
 
+MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 MAX_RANK = 32  # numpy's limit before 2.0; the C++ takes 254, and no model does
 
 # Types whose `tensor_content` is their numpy memory.
@@ -41,39 +43,32 @@ class TensorParseError(Exception):
 
 
 def parse(proto: Any) -> Array | Opaque:
-    """The value of a TensorProto as `Tensor::FromProto` reads it.
+    """The value of a TensorProto as `Tensor::FromProto` reads it; `unknown_rank` is not looked at, there as here.
 
     As there, a shape alone decides how much memory is taken: a few bytes can ask for gigabytes.
 
     Raises:
         TensorParseError: `Tensor::FromProto` refuses it.
     """
-    plain = _plain_content(proto)
-    return _parse_in_cpp(proto) if plain is None else plain
-
-
-def _plain_content(proto: Any) -> Array | None:
-    """The common case without copies: a number type's memory in `tensor_content`. None: it is not that case.
-
-    It also refuses here what C++ would refuse only after writing all values into an error text.
-    """
-    if proto.tensor_shape.unknown_rank:
-        return None
-    layout = _PLAIN.get(proto.dtype)
-    content = proto.tensor_content
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if len(shape) > MAX_RANK or min(shape, default=0) < 0:
         raise TensorParseError
-    if layout is None or not content:
-        return None
-    if len(content) != math.prod(shape) * layout.itemsize:
+    elements = math.prod(shape)
+    layout = _PLAIN.get(proto.dtype)
+    content = proto.tensor_content
+    if layout is None or not content or not elements:  # where there are no elements, nobody reads the content
+        return _parse_in_cpp(proto, elements)
+    # The common case without copies. Content of the wrong length goes no further: C++ would write it into a text.
+    if len(content) != elements * layout.itemsize:
         raise TensorParseError
     return np.frombuffer(content, layout).reshape(shape)
 
 
-def _parse_in_cpp(proto: Any) -> Array | Opaque:
+def _parse_in_cpp(proto: Any, elements: int) -> Array | Opaque:
     try:
         dtype = tf.dtypes.as_dtype(proto.dtype)
+        if elements * dtype.size > MEMORY_BYTES:  # the operation would wait ten seconds for somebody to free some
+            raise TensorParseError
         serialized = tf.constant(proto.SerializeToString())  # a bare string would take the op's slow path
         tensor = tf.raw_ops.ParseTensor(serialized=serialized, out_type=dtype)
     except (TypeError, tf.errors.OpError):
