@@ -1,7 +1,7 @@
 """What a request says about itself: model, signature, rows, and the memory that its tensors will claim.
 
-Only bounds are checked here. What TensorFlow Serving refuses by itself (negative or overflowing shapes, short content) is
-left to it, so that its own answer, in its own order of checks, reaches the caller.
+Only bounds are checked here. What TensorFlow Serving refuses by itself (negative or overflowing shapes, short content)
+is left to it, so that its own answer, in its own order of checks, reaches the caller.
 """
 
 from collections.abc import Callable, Iterable
@@ -108,7 +108,7 @@ def _predict(message: serving.PredictRequest) -> Decoded:
 
 
 def _examples(message: Any, model: str) -> Decoded:
-    """Classify, Regress and MultiInference. A shared context is copied into every example (util.cc: InputToSerialized)."""
+    """Classify, Regress and MultiInference. A shared context is copied into every example (servables/util.cc)."""
     kind = message.input.WhichOneof("kind")
     if kind is None:
         return Decoded(message, model, 0, {})

@@ -5,7 +5,7 @@ import grpc
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-class Rejection(Exception):
+class Rejection(Exception):  # noqa: N818  # an answer, not a fault
     """The proxy's own answer to a call that it does not forward.
 
     Attributes:

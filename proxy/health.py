@@ -1,7 +1,7 @@
 """grpc.health.v1 and server reflection: what probes and people ask a gRPC server.
 
-Both are the standard libraries' servicers. Health answers for the whole server and for each service, under its full name
-and under the short one that TensorFlow Serving uses. Reflection shows the messages under their real names: our own
+Both are the standard libraries' servicers. Health answers for the whole server and for each service, under its full
+name and under the short one that TensorFlow Serving uses. Reflection shows the messages under their real names: our own
 definitions carry a package prefix (see `protos/serving.proto`), which is taken off in a descriptor pool of its own.
 """
 
@@ -53,7 +53,7 @@ def _add(pool: DescriptorPool, file: FileDescriptor, done: set[str]) -> None:
             _add(pool, dependency, done)
     done.add(file.name)
     proto = descriptor_pb2.FileDescriptorProto()
-    file.CopyToProto(proto)  # type: ignore[no-untyped-call]
+    file.CopyToProto(proto)
     # In text the prefix stands only at the start of quoted names, so that this is exact and lengths need no care.
     text = text_format.MessageToString(proto).replace('"tensorwall.', '"').replace('".tensorwall.', '".')
     pool.AddSerializedFile(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()).SerializeToString())

@@ -1,8 +1,8 @@
 """Which of a call's headers go on to the upstream.
 
 Custom metadata pass, `-bin` included. What belongs to one hop or to gRPC itself does not: HTTP/2 connection headers
-(RFC 9113, 8.2.2) and everything that the gRPC specification reserves (PROTOCOL-HTTP2.md: `grpc-*`, `te`, `content-type`,
-`user-agent`); gRPC makes those anew for the next hop, the remaining deadline and the encoding among them.
+(RFC 9113, 8.2.2) and everything that the gRPC specification reserves (PROTOCOL-HTTP2.md: `grpc-*`, `te`,
+`content-type`, `user-agent`); gRPC makes those anew for the next hop, the remaining deadline and the encoding among them.
 """
 
 from collections.abc import Iterable

@@ -5,6 +5,7 @@ One `Pipeline` is one configuration. A reload makes a new one; calls in flight e
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -17,7 +18,7 @@ from proxy.metadata import forwarded
 from proxy.metrics import Metrics
 from proxy.upstream import Reply, UpstreamPool
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
+Context: TypeAlias = grpc.aio.ServicerContext
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ class ReadinessWatch:
         self.readiness = Readiness(False, ("the model server has not answered yet",))
 
     async def run(self) -> None:
-        """Probes until cancelled. With many models and targets the rounds are spread out, 50 probes a second at most."""
+        """Probes until cancelled; with many models and targets more slowly, 50 probes a second at most."""
         while True:
             await self.probe()
             probes = len(self._upstream.targets) * max(1, len(self._models))
@@ -90,7 +90,7 @@ class ReadinessWatch:
         return self._last[target.address]
 
     def _without_answer(self, target: Target) -> frozenset[str] | None:
-        """What to believe of a target that did not say: the last word for a while, if it is connected and so only busy."""
+        """What to believe of a target that did not say: its last word for a while, if connected and so only busy."""
         missed = self._missed[target.address] = min(self._missed.get(target.address, 0) + 1, PATIENCE)
         return self._last.get(target.address) if missed < PATIENCE and target.connected() else None
 

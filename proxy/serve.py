@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -62,10 +63,8 @@ async def _watch(path: Path, proxy: Proxy, reload: asyncio.Event) -> None:
     """Takes the configuration anew on SIGHUP and whenever its file has changed."""
     seen = _state(path)
     while True:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(reload.wait(), POLL_SECONDS)
-        except TimeoutError:
-            pass
         state = _state(path)
         try:
             if reload.is_set() or state != seen:

@@ -13,8 +13,10 @@ import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from proxy.admin.server import AdminServer, start_admin
+from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config
-from proxy.credentials import server_credentials, upstream_credentials
+from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
+from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
 from proxy.keys import KeyFile
@@ -42,7 +44,7 @@ class _Generation:
     config: Config
     keys: KeyFile | None
     upstream: UpstreamPool
-    tls_fingerprint: str
+    tls_fingerprint: Fingerprint
     pipeline: Pipeline
     watch: ReadinessWatch
 
@@ -115,6 +117,7 @@ class Proxy:
         self._watching.cancel()
         self._watching = self._spawn(self._now.watch.run())
         self.metrics.models.configure(config.models)
+        self.metrics.forget_targets()
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
         for key in NEEDS_RESTART:
             if _at(old.config, key) != _at(config, key):
@@ -123,11 +126,15 @@ class Proxy:
     async def refresh(self) -> None:
         """Reads the files again that the configuration names, if they have changed."""
         now = self._now
-        if now.keys is not None and now.keys.reload_if_changed():
-            event(log, logging.INFO, "keys reloaded", file=str(now.keys.path))
-        if now.config.upstream.tls is not None and _tls_fingerprint(now.config) != now.tls_fingerprint:
-            await self.reload(now.config)
-            event(log, logging.INFO, "upstream certificates reloaded")
+        try:
+            if now.keys is not None and now.keys.reload_if_changed():
+                event(log, logging.INFO, "keys reloaded", file=str(now.keys.path))
+            if _tls_fingerprint(now.config) != now.tls_fingerprint:
+                now.tls_fingerprint = _tls_fingerprint(now.config)
+                await self.reload(now.config)
+                event(log, logging.INFO, "upstream certificates reloaded")
+        except ConfigError as error:
+            event(log, logging.ERROR, "changed file refused, the old content stays", problem=str(error))
 
     async def stop(self) -> None:
         """Not serving at once, a settling wait in which calls are still answered, then a drain within its bound."""
@@ -175,6 +182,7 @@ class Proxy:
 
     def _readiness_changed(self, readiness: Readiness) -> None:
         event(log, logging.INFO, "ready" if readiness.ready else "not ready", reasons=list(readiness.reasons))
+        self.metrics.ready(readiness.ready)
         self._spawn(self._health.set(readiness.ready))
 
     def _bind(self) -> str:
@@ -202,8 +210,8 @@ async def _retire(upstream: UpstreamPool, patience: float) -> None:
     await upstream.close()
 
 
-def _tls_fingerprint(config: Config) -> str:
-    return "" if config.upstream.tls is None else config.upstream.tls.fingerprint()
+def _tls_fingerprint(config: Config) -> Fingerprint:
+    return () if config.upstream.tls is None else upstream_fingerprint(config.upstream.tls)
 
 
 def _at(config: Config, key: str) -> object:

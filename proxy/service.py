@@ -35,6 +35,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         self._clock = clock
         self.in_flight = 0
         self.begun = 0
+        metrics.in_flight.set_function(lambda: self.in_flight)
         self._known = {path: grpc.unary_unary_rpc_method_handler(partial(self._unary, path)) for path in METHODS}
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:

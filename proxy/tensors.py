@@ -5,7 +5,6 @@ cut off. A changed tensor goes back in the encoding that it came in, so that nob
 """
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def _kind(dtype: str, field: str, wide: str) -> _Kind:
     return _Kind(np.dtype(dtype), field, np.dtype(wide))
 
 
-_KINDS = {
+_KINDS: dict[int, _Kind] = {
     tensor.DT_FLOAT: _kind("<f4", "float_val", "<f4"),
     tensor.DT_DOUBLE: _kind("<f8", "double_val", "<f8"),
     tensor.DT_INT32: _kind("<i4", "int_val", "<i4"),
@@ -56,7 +55,7 @@ _KINDS = {
     tensor.DT_COMPLEX64: _kind("<c8", "scomplex_val", "<f4"),
     tensor.DT_COMPLEX128: _kind("<c16", "dcomplex_val", "<f8"),
 }
-NUMPY_DTYPES = {
+NUMPY_DTYPES: dict[int, np.dtype[Any]] = {
     **{dtype: kind.dtype for dtype, kind in _KINDS.items()},
     tensor.DT_BFLOAT16: np.dtype("<f4"),
     tensor.DT_STRING: np.dtype(object),
@@ -78,10 +77,10 @@ def to_array(proto: TensorProto) -> Array:
     kind = _KINDS.get(proto.dtype)
     if kind is None:
         raise UndecodableTensorError(f"dtype {proto.dtype} has no numpy form")
-    if proto.tensor_content and prod(shape):
-        stored = _content(proto.tensor_content, kind, prod(shape))
+    if proto.tensor_content and _elements(shape):
+        stored = _content(proto.tensor_content, kind, _elements(shape))
     else:
-        stored = _fill(_values(proto, kind), prod(shape))
+        stored = _fill(_values(proto, kind), _elements(shape))
     return _from_stored(stored, proto.dtype).reshape(shape)
 
 
@@ -160,8 +159,15 @@ def _to_stored(array: Array, dtype: int) -> Array:
     return np.where(np.isnan(array), 0x7FC0, rounded).astype("<u2")
 
 
+def _elements(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
 def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
-    elements = prod(shape)
+    elements = _elements(shape)
     from_content = proto.tensor_content and elements
     values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
     last = values[-1] if values else b""

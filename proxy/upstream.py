@@ -94,7 +94,7 @@ class UpstreamPool:
         *,
         clock: Callable[[], float],
         rng: random.Random,
-        retried: Callable[[str], None] = lambda outcome: None,
+        retried: Callable[[str], None],
     ) -> None:
         options = _channel_options(config, message_bytes)
         compression = COMPRESSION[config.compression]

@@ -9,9 +9,11 @@ from defenses.output.keys import uniform
 from defenses.output.scores import Rows, Scores, Settings, crown, keep_side, to_sum_one
 from defenses.output.semantics import Semantics
 
+_NEVER_ZERO = 1e-300
+
 
 class Noise(Settings):
-    """Moves each row by at most `epsilon`, in a direction that a secret and the row's input decide.
+    """Moves each row by at most `epsilon`; a secret and the row's input decide how far and in which direction.
 
     `norm: l1` bounds the sum of all changes of a row (probabilities can differ by 2 at most), `norm: linf` the change
     of each number; a binary probability stands alone and both mean the same. With many classes, bound logits by linf:
@@ -35,23 +37,21 @@ class Noise(Settings):
 
     def __call__(self, scores: Scores) -> Rows:
         values = scores.values
-        noise = uniform(scores.keys, values.shape[1])
+        drawn = uniform(scores.keys, values.shape[1] + 1)
+        noise, length = drawn[:, :-1], self.epsilon * np.abs(drawn[:, -1:])
         if scores.semantics is Semantics.BINARY:
             return keep_side(values + self.epsilon * noise, values, scores.threshold)
         if scores.semantics is Semantics.LOGITS:
-            target = crown(values + self._to_length(noise), scores.winner)
+            target = crown(values + noise * length / self._length(noise), scores.winner)
         else:
             weight = values + 1.0 / values.shape[1]
-            mean = (weight * noise).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
-            moved = np.maximum(values + self._to_length(weight * (noise - mean)), 0.0)
+            noise = weight * (noise - (weight * noise).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True))
+            moved = np.maximum(values + noise * length / self._length(noise), 0.0)
             target = crown(to_sum_one(moved), scores.winner)
         step = target - values
-        return values + step * np.minimum(1.0, self.epsilon / np.maximum(self._length(step), 1e-300))
+        return values + step * np.minimum(1.0, self.epsilon / self._length(step))
 
     def _length(self, step: Rows) -> Rows:
         size = np.abs(step)
         length: Rows = size.sum(axis=1, keepdims=True) if self.norm == "l1" else size.max(axis=1, keepdims=True)
-        return length
-
-    def _to_length(self, step: Rows) -> Rows:
-        return step * (self.epsilon / np.maximum(self._length(step), 1e-300))
+        return np.maximum(length, _NEVER_ZERO)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 GRPC_MAX_BYTES = 2**31 - 1
@@ -271,6 +271,10 @@ class Config(Section):
     )
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
+
+    @field_serializer("models")
+    def _plain(self, models: Mapping[str, Model]) -> dict[str, Any]:
+        return {name: model.model_dump(mode="json") for name, model in models.items()}
 
     @model_validator(mode="after")
     def _mtls_needs_ca(self) -> "Config":
