@@ -2,7 +2,7 @@
 
 Custom metadata pass, `-bin` included. What belongs to one hop or to gRPC itself does not: HTTP/2 connection headers
 (RFC 9113, 8.2.2) and everything that the gRPC specification reserves (PROTOCOL-HTTP2.md: `grpc-*`, `te`,
-`content-type`, `user-agent`); gRPC makes those anew for the next hop, the remaining deadline and the encoding among them.
+`content-type`, `user-agent`); gRPC makes those anew for the next hop, remaining deadline and encoding among them.
 """
 
 from collections.abc import Iterable

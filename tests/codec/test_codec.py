@@ -35,7 +35,7 @@ def test_seventeen_bytes_claim_four_hundred_megabytes() -> None:
         (TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=shape(2**40, 2**40)), 0),
         (TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=shape(2**62)), 2**64),
         (TensorProto(dtype=tensor.DT_STRING, tensor_shape=shape(3), string_val=[b"abcd"]), 3 * 24 + 4 + 2 * 4),
-        (TensorProto(dtype=12345, tensor_shape=shape(10)), 160),
+        (TensorProto.FromString(b"\x08\xb9\x60" + TensorProto(tensor_shape=shape(10)).SerializeToString()), 160),
     ],
     ids=["filled", "scalar", "empty", "negative", "overflowing", "huge", "repeated string", "unknown dtype"],
 )
@@ -97,7 +97,7 @@ def test_no_bytes_break_the_decoder(path: str, body: bytes) -> None:
     assert found is None or (found.rows >= 0 and all(claim >= 0 for claim in found.claims.values()))
 
 
-_DTYPES = {
+_DTYPES: dict[tensor.DataType, str] = {
     tensor.DT_FLOAT: "float_val",
     tensor.DT_DOUBLE: "double_val",
     tensor.DT_INT32: "int_val",
@@ -109,7 +109,7 @@ _DTYPES = {
 
 @settings(deadline=None)
 @given(st.sampled_from(sorted(_DTYPES)), st.lists(st.integers(0, 6), max_size=4), st.integers(0, 3))
-def test_a_claim_is_at_least_what_tensorflow_allocates(dtype: int, sizes: list[int], values: int) -> None:
+def test_a_claim_is_at_least_what_tensorflow_allocates(dtype: tensor.DataType, sizes: list[int], values: int) -> None:
     import tensorflow as tf
 
     proto = TensorProto(dtype=dtype, tensor_shape=shape(*sizes))

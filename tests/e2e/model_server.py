@@ -59,7 +59,7 @@ class ModelServer:
         self.stop()
 
 
-class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes no types
+class _Handler(grpc.GenericRpcHandler):
     def __init__(self, server: ModelServer) -> None:
         self._answer = grpc.unary_unary_rpc_method_handler(server.answer)
         self._status = grpc.unary_unary_rpc_method_handler(server.status)

@@ -28,7 +28,7 @@ class Received:
         return [value for name, value in self.metadata if name == key]
 
 
-class ScriptedUpstream(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes no types
+class ScriptedUpstream(grpc.GenericRpcHandler):
     """Listens on a free port of the loopback interface while its `with` block lasts.
 
     A method without a script is UNIMPLEMENTED, but for GetModelStatus, by which a proxy asks whether it may serve.

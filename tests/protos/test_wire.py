@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -14,7 +15,7 @@ OURS = (tensor_pb2, example_pb2, signature_pb2, serving_pb2)
 KNOWINGLY_LEFT_OUT = {"StatusProto.error_code"}  # an enum upstream, a plain number here
 
 
-def _messages(parent: object) -> list[Descriptor]:
+def _messages(parent: Any) -> list[Descriptor]:
     found = []
     for message in (
         parent.message_types_by_name if hasattr(parent, "message_types_by_name") else parent.nested_types_by_name
@@ -30,7 +31,7 @@ def _enums() -> list[EnumDescriptor]:
 
 
 @pytest.fixture(scope="module")
-def genuine() -> object:
+def genuine() -> Any:
     """The descriptor pool that tensorflow-serving-api fills."""
     from google.protobuf import descriptor_pool
     from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2  # noqa: F401
@@ -51,7 +52,7 @@ def _shape(field: FieldDescriptor) -> tuple[object, ...]:
     )
 
 
-def test_every_field_has_the_genuine_number_and_type(genuine: object) -> None:
+def test_every_field_has_the_genuine_number_and_type(genuine: Any) -> None:
     for module in OURS:
         for ours in _messages(module.DESCRIPTOR):
             theirs = genuine.FindMessageTypeByName(ours.full_name.removeprefix("tensorwall."))
@@ -61,13 +62,13 @@ def test_every_field_has_the_genuine_number_and_type(genuine: object) -> None:
                 assert _shape(field) == _shape(theirs.fields_by_name[field.name]), field.full_name
 
 
-def test_every_enum_value_has_the_genuine_number(genuine: object) -> None:
+def test_every_enum_value_has_the_genuine_number(genuine: Any) -> None:
     for ours in _enums():
         theirs = genuine.FindEnumTypeByName(ours.full_name.removeprefix("tensorwall."))
         assert {v.name: v.number for v in ours.values}.items() <= {v.name: v.number for v in theirs.values}.items()
 
 
-def test_every_method_takes_and_gives_the_genuine_messages(genuine: object) -> None:
+def test_every_method_takes_and_gives_the_genuine_messages(genuine: Any) -> None:
     for ours in serving_pb2.DESCRIPTOR.services_by_name.values():
         theirs = genuine.FindServiceByName(ours.full_name.removeprefix("tensorwall."))
         for method in ours.methods:

@@ -13,7 +13,7 @@ from proxy.tensors import NUMPY_DTYPES, UndecodableTensorError, set_array, to_ar
 
 _FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 _INT32 = st.integers(-(2**31), 2**31 - 1)
-_FIELDS: dict[int, tuple[str, st.SearchStrategy[Any]]] = {
+_FIELDS: dict[tensor.DataType, tuple[str, st.SearchStrategy[Any]]] = {
     tensor.DT_FLOAT: ("float_val", _FLOATS),
     tensor.DT_DOUBLE: ("double_val", st.floats()),
     tensor.DT_INT32: ("int_val", _INT32),
@@ -128,7 +128,7 @@ def test_values_put_back_are_the_same_values_in_the_same_encoding(proto: TensorP
 
 
 @pytest.mark.parametrize("dtype", [tensor.DT_RESOURCE, tensor.DT_VARIANT, tensor.DT_INVALID, 12345])
-def test_what_has_no_numpy_form_says_so(dtype: int) -> None:
+def test_what_has_no_numpy_form_says_so(dtype: tensor.DataType) -> None:
     with pytest.raises(UndecodableTensorError, match="no numpy form"):
         to_array(TensorProto(dtype=dtype))
 

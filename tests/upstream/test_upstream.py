@@ -59,6 +59,7 @@ async def echo(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
 
 async def busy(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
     await context.abort(grpc.StatusCode.UNAVAILABLE, "the batching queue is full")
+    return b""
 
 
 async def never(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
@@ -199,7 +200,7 @@ def test_the_budget_is_won_back_by_successes() -> None:
     assert budget.allows()
 
 
-def _status(states: dict[str, list[int]]) -> Behaviour:
+def _status(states: dict[str, list[serving.ModelVersionStatus.State]]) -> Behaviour:
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         name = serving.GetModelStatusRequest.FromString(body).model_spec.name
         if not name:
@@ -253,6 +254,7 @@ async def test_a_busy_server_is_not_taken_for_a_dead_one() -> None:
 
     async def exhausted(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        return b""
 
     server.behaviour = exhausted
     assert [(await watched.watch.probe()).ready for _ in range(3)] == [True, True, False]
