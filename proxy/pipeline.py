@@ -80,16 +80,14 @@ class Pipeline:
         self._decode(call, body)
         return await self._forward(call, body, metadata, context)
 
-    def open(
-        self, call: Call, requests: AsyncIterator[bytes], context: Context
-    ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+    async def open(self, call: Call, requests: AsyncIterator[bytes], context: Context) -> grpc.aio.Call:
         """Begins a call of a method that is allowed by name and otherwise unknown: messages of any number, as bytes.
 
         Raises:
             Rejection: as `answer`.
         """
         self._identify(context)
-        return self._upstream.stream(call.path, requests, self._metadata(context), self._seconds_left(context))
+        return await self._upstream.stream(call.path, requests, self._metadata(context), self._seconds_left(context))
 
     def _identify(self, context: Context) -> Caller:
         return self._identifier.identify(context.invocation_metadata() or (), context.peer(), context.auth_context())

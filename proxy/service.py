@@ -71,7 +71,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         try:
             pipeline = self._pipeline()
             self._check_load(pipeline)
-            stream = pipeline.open(call, requests, context)
+            stream = await pipeline.open(call, requests, context)
             initial = await stream.initial_metadata()
             if initial:
                 await context.send_initial_metadata(tuple(initial))

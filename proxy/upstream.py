@@ -14,6 +14,8 @@ from proxy.errors import Metadata
 from proxy.version import VERSION
 
 UNREACHABLE = "the model server is not reachable"
+HALF_CLOSE_SECONDS = 0.01
+"""How long a relayed call's first message waits for the caller's half-close, which a unary call sends along with it."""
 BACKOFF_CAP = 10
 """The longest wait between tries, as a multiple of the first (Envoy's router has the same cap)."""
 
@@ -130,12 +132,20 @@ class UpstreamPool:
             self._retried("retried")
             await asyncio.sleep(wait)
 
-    def stream(
-        self, path: str, requests: AsyncIterator[bytes], metadata: Metadata, timeout: float | None
-    ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
-        """A call of any cardinality, as bytes; never retried."""
+    async def stream(
+        self, path: str, requests: AsyncIterator[bytes], metadata: Metadata, timeout: float
+    ) -> "grpc.aio.UnaryStreamCall[bytes, bytes] | grpc.aio.StreamStreamCall[bytes, bytes]":
+        """A call of any cardinality, as bytes; never retried.
+
+        One message with nothing after it goes in one piece: gRPC loses the status of a stream that the server refuses
+        while it is still being opened.
+        """
+        only, requests = await _single(requests)
         target = self._pick(avoid=None)
-        call = target.channel.stream_stream(path)(requests, timeout=timeout, metadata=metadata)
+        if only is not None:
+            call = target.channel.unary_stream(path)(only, timeout=timeout, metadata=metadata)
+        else:
+            call = target.channel.stream_stream(path)(requests, timeout=timeout, metadata=metadata)
         target.in_flight += 1
         call.add_done_callback(lambda _: self._left(target))
         return call
@@ -183,6 +193,32 @@ class UpstreamPool:
         self._turn = (self._turn + 1) % len(self.targets)
         in_turn = self.targets[self._turn :] + self.targets[: self._turn]
         return min(in_turn, key=lambda target: (target is avoid, not target.connected(), target.in_flight))
+
+
+async def _single(requests: AsyncIterator[bytes]) -> tuple[bytes | None, AsyncIterator[bytes]]:
+    """The only message, if the caller has sent one and closed its side; and all messages, to be read once."""
+    first = await anext(requests, None)
+    if first is None:
+        return None, requests
+    second = asyncio.ensure_future(anext(requests, None))
+    await asyncio.wait({second}, timeout=HALF_CLOSE_SECONDS)
+    if second.done() and second.result() is None:
+        return first, requests
+    return None, _rejoined(first, second, requests)
+
+
+async def _rejoined(
+    first: bytes, second: "asyncio.Future[bytes | None]", rest: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    yield first
+    try:
+        message = await second
+    finally:
+        second.cancel()
+    if message is not None:
+        yield message
+        async for message in rest:
+            yield message
 
 
 def failure(error: grpc.aio.AioRpcError) -> Reply:

@@ -83,7 +83,7 @@ def test_label_only_says_the_class_only() -> None:
 
 def test_temperature_keeps_zeros_and_goes_to_the_label_and_to_the_uniform_row() -> None:
     row = [[0.0, 0.7, 0.3]]
-    np.testing.assert_allclose(apply(Temperature(temperature=2.0), row), [[0.0, 0.604367, 0.395633]], atol=1e-6)
+    np.testing.assert_allclose(apply(Temperature(temperature=2.0), row), [[0.0, 0.604356, 0.395644]], atol=1e-6)
     np.testing.assert_allclose(apply(Temperature(temperature=0.01), row), [[0.0, 1.0, 0.0]], atol=1e-12)
     np.testing.assert_allclose(apply(Temperature(temperature=1000.0), row), [[0.0, 0.5, 0.5]], atol=1e-3)
     tiny = [[1.0 - 1e-300, 5e-324, 1e-300]]
@@ -136,7 +136,8 @@ def test_asking_again_gives_the_same_noise_and_another_key_gives_another(
     for _ in range(5):
         assert apply(step, values, semantics).tobytes() == first.tobytes()
     other = apply(step, values, semantics, seed=1)
-    assert (other != first).any(axis=1).all()
+    # A lone probability near 0 or 1 may meet the same bound under both keys.
+    assert (other != first).any(axis=1).mean() > (0.5 if semantics is BINARY else 0.999)
 
 
 def test_averaging_one_rows_answers_gains_nothing_and_those_of_many_keys_would() -> None:
