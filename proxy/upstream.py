@@ -133,7 +133,7 @@ class UpstreamPool:
             await asyncio.sleep(wait)
 
     async def stream(
-        self, path: str, requests: AsyncIterator[bytes], metadata: Metadata, timeout: float
+        self, path: str, requests: AsyncIterator[bytes], metadata: Metadata, seconds: float
     ) -> "grpc.aio.UnaryStreamCall[bytes, bytes] | grpc.aio.StreamStreamCall[bytes, bytes]":
         """A call of any cardinality, as bytes; never retried.
 
@@ -143,9 +143,9 @@ class UpstreamPool:
         only, requests = await _single(requests)
         target = self._pick(avoid=None)
         if only is not None:
-            call = target.channel.unary_stream(path)(only, timeout=timeout, metadata=metadata)
+            call = target.channel.unary_stream(path)(only, timeout=seconds, metadata=metadata)
         else:
-            call = target.channel.stream_stream(path)(requests, timeout=timeout, metadata=metadata)
+            call = target.channel.stream_stream(path)(requests, timeout=seconds, metadata=metadata)
         target.in_flight += 1
         call.add_done_callback(lambda _: self._left(target))
         return call

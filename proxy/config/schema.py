@@ -88,8 +88,8 @@ class Keepalive(Section):
     TensorFlow Serving keeps gRPC's default policing: pings closer than 300 s close the connection (too_many_pings).
     """
 
-    interval: PositiveSeconds = 300.0
-    timeout: PositiveSeconds = 20.0
+    interval: PositiveSeconds = Field(default=300.0, description="between pings, in seconds")
+    timeout: PositiveSeconds = Field(default=20.0, description="for a ping's answer, in seconds")
 
 
 class Retry(Section):
@@ -100,7 +100,7 @@ class Retry(Section):
     """
 
     attempts: int = Field(default=3, ge=1, le=5, description="tries in all; 1 switches retries off")
-    backoff: PositiveSeconds = 0.025
+    backoff: PositiveSeconds = Field(default=0.025, description="the first wait at most, in seconds")
     budget: float = Field(default=10.0, gt=0, le=1000)
     budget_refill: float = Field(default=0.1, gt=0, le=1)
 
@@ -123,11 +123,11 @@ class UpstreamTls(Section):
 class Upstream(Section):
     """The TensorFlow Serving instances behind the proxy, all serving the same models."""
 
-    targets: tuple[Target, ...] = Field(min_length=1, max_length=64)
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=64, description="host:port, a DNS name, or unix:/path")
     tls: UpstreamTls | None = None
     keepalive: Keepalive = Keepalive()
     retry: Retry = Retry()
-    default_deadline: PositiveSeconds = Field(default=300.0, description="for callers that set none")
+    default_deadline: PositiveSeconds = Field(default=300.0, description="seconds, for callers that set none")
     compression: Compression = "none"
 
     @model_validator(mode="before")
@@ -164,8 +164,8 @@ class ServerTls(Section):
 class Listen(Section):
     """Where the proxy listens. Port 0 picks a free one; the start-up log line names it."""
 
-    grpc: Address = "0.0.0.0:8600"
-    admin: Address = "127.0.0.1:8601"
+    grpc: Address = Field(default="0.0.0.0:8600", description="host:port or unix:/path")
+    admin: Address = Field(default="127.0.0.1:8601", description="HTTP: metrics, health, configuration")
     tls: ServerTls | None = None
     compression: Compression = Field(default="none", description="of replies, for callers that accept it")
 

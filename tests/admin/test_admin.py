@@ -40,15 +40,15 @@ def test_calls_are_counted(proxy: Proxy) -> None:
     status, headers, text = ask(proxy, "/metrics")
     assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/plain")
     samples = {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert samples["tensorwall_calls_total", "m", "Predict", "OK"] == 1
-    assert samples["tensorwall_calls_total", "other", "other", "PERMISSION_DENIED"] == 1
+    assert samples["tensorwall_calls_total", "OK", "Predict", "m"] == 1
+    assert samples["tensorwall_calls_total", "PERMISSION_DENIED", "other", "other"] == 1
     assert samples["tensorwall_refusals_total", "other", "method"] == 1
     assert samples["tensorwall_request_bytes_total", "m"] == len(body)
-    assert samples["tensorwall_proxy_seconds_count", "m", "Predict"] == 1
+    assert samples["tensorwall_proxy_seconds_count", "Predict", "m"] == 1
     assert samples["tensorwall_calls_in_flight",] == 0
     assert samples["tensorwall_ready",] == 1
 

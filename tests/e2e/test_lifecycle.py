@@ -80,7 +80,8 @@ def test_the_upstream_stops_and_starts_under_load(tmp_path: Path) -> None:
         server.start()
         load.until("OK", 100)
         load.end()
-    assert set(load.codes) == {"OK", "UNAVAILABLE"}
+    # A server that ends at once may answer CANCELLED itself for what it was working on; that is passed on.
+    assert {"OK", "UNAVAILABLE"} <= set(load.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}
     assert load.slowest < 2.5
 
 

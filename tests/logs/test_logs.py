@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ class Clock:
         return self.now
 
 
-def written(settings: Log, *events: tuple[str, dict[str, object]], clock: Clock | None = None) -> str:
+def written(settings: Log, *events: tuple[str, dict[str, Any]], clock: Clock | None = None) -> str:
     stream = io.StringIO()
     logs.configure(settings, stream, clock or Clock())
     for name, fields in events:

@@ -58,9 +58,8 @@ def test_a_name_that_nobody_knows_is_other_until_the_upstream_answers_for_it() -
     end(metrics, "m", "NOT_FOUND")
     end(metrics, "m", "OK")
     end(metrics, "m", "NOT_FOUND")
-    calls = {
-        tuple(s.labels.values()): s.value for s in exposed(registry)["tensorwall_calls"].samples if "total" in s.name
-    }
+    samples = [s for s in exposed(registry)["tensorwall_calls"].samples if s.name.endswith("_total")]
+    calls = {(s.labels["model"], s.labels["method"], s.labels["code"]): s.value for s in samples}
     assert calls == {(OTHER, "Predict", "NOT_FOUND"): 1, ("m", "Predict", "OK"): 1, ("m", "Predict", "NOT_FOUND"): 1}
 
 
