@@ -1,6 +1,6 @@
 """How long `tensorwall serve` takes from start to ready, and what it weighs at rest; a model server answers beside it.
 
-    python benchmarks/start.py
+    python -m benchmarks.start
 
 Five starts; prints medians and writes build/start.json. Linux only (memory is read from /proc).
 """

@@ -19,7 +19,7 @@ MAX_LABEL_CHARS = 128
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Bucket bounds of all latencies: a tenth of a millisecond to a minute."""
 
-REFUSAL_REASONS = ("identity", "metadata", "method", "overload", "tensor_budget")
+REFUSAL_REASONS = ("identity", "metadata", "method", "overload", "shutdown", "tensor_budget")
 RETRY_OUTCOMES = ("retried", "budget_exhausted")
 
 CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {

@@ -33,6 +33,10 @@ NEEDS_RESTART = ("listen", "bounds.message_bytes", "bounds.metadata_bytes")
 """What is fixed while the server listens; a reload that changes it takes the rest and says so."""
 
 
+REFUSAL_SECONDS = 0.25
+"""Between settling and the end of all connections: new calls are told to go elsewhere, begun ones go on."""
+
+
 class StartError(Exception):
     """The proxy cannot start; `str()` is what the operator reads."""
 
@@ -143,25 +147,15 @@ class Proxy:
         await self._health.shut_down()
         event(log, logging.INFO, "settling", seconds=shutdown.settle)
         await asyncio.sleep(shutdown.settle)
-        await self._quiet()
+        # gRPC's core answers CANCELLED to streams that meet its GOAWAY; a refusal shortly before says UNAVAILABLE instead.
+        self._service.refusing = True
+        await asyncio.sleep(REFUSAL_SECONDS)
         event(log, logging.INFO, "draining", seconds=shutdown.drain, calls=self._service.in_flight)
         await self._server.stop(shutdown.drain)
         for task in self._background:
             task.cancel()
         await self._now.upstream.close()
         await self._admin.close()
-
-    async def _quiet(self) -> None:
-        """Waits, within a bound, for a moment in which no call begins.
-
-        gRPC cancels streams that it has received and not yet handed over when a server stops; in a quiet moment there
-        are none.
-        """
-        for _ in range(1000):
-            begun = self._service.begun
-            await asyncio.sleep(0.001)
-            if self._service.begun == begun:
-                return
 
     def _generation(self, config: Config) -> _Generation:
         keys = None if config.identity.api_keys is None else KeyFile(config.identity.api_keys.file)

@@ -17,6 +17,7 @@ from proxy.upstream import Reply, failure, finish
 log = logging.getLogger("tensorwall.service")
 
 _OVERLOAD = "the proxy has as many calls in flight as it may have; try again later"
+_SHUTDOWN = "the proxy is shutting down; try again"
 _BUG = "internal error of the proxy; its log has the cause"
 
 
@@ -34,7 +35,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         self._metrics = metrics
         self._clock = clock
         self.in_flight = 0
-        self.begun = 0
+        self.refusing = False
         metrics.in_flight.set_function(lambda: self.in_flight)
         self._known = {path: grpc.unary_unary_rpc_method_handler(partial(self._unary, path)) for path in METHODS}
 
@@ -49,10 +50,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         call = Call(path, self._clock(), len(body))
         reply = Reply(grpc.StatusCode.CANCELLED)
         self.in_flight += 1
-        self.begun += 1
         try:
             pipeline = self._pipeline()
-            self._check_load(pipeline)
+            self._admit(pipeline)
             reply = await pipeline.answer(call, body, context)
         except Rejection as rejection:
             reply = self._rejected(call, rejection)
@@ -67,10 +67,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         call = Call(path, self._clock())
         reply = Reply(grpc.StatusCode.CANCELLED)
         self.in_flight += 1
-        self.begun += 1
         try:
             pipeline = self._pipeline()
-            self._check_load(pipeline)
+            self._admit(pipeline)
             stream = await pipeline.open(call, requests, context)
             initial = await stream.initial_metadata()
             if initial:
@@ -98,7 +97,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         self._finished(Call(path, self._clock()), reply)
         await _end(context, reply)
 
-    def _check_load(self, pipeline: Pipeline) -> None:
+    def _admit(self, pipeline: Pipeline) -> None:
+        if self.refusing:
+            raise Rejection(grpc.StatusCode.UNAVAILABLE, _SHUTDOWN, reason="shutdown")
         bounds = pipeline.bounds
         if self.in_flight > bounds.calls_in_flight:
             raise Rejection(grpc.StatusCode[bounds.overload_status], _OVERLOAD, reason="overload")
