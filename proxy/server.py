@@ -147,7 +147,7 @@ class Proxy:
         await self._health.shut_down()
         event(log, logging.INFO, "settling", seconds=shutdown.settle)
         await asyncio.sleep(shutdown.settle)
-        # gRPC's core answers CANCELLED to streams that meet its GOAWAY; a refusal shortly before says UNAVAILABLE instead.
+        # gRPC's core answers CANCELLED to streams that meet its GOAWAY; a refusal before it says UNAVAILABLE.
         self._service.refusing = True
         await asyncio.sleep(REFUSAL_SECONDS)
         event(log, logging.INFO, "draining", seconds=shutdown.drain, calls=self._service.in_flight)

@@ -147,12 +147,12 @@ class Backend:
 
 
 @contextlib.contextmanager
-def serving_proxy(folder: Path, upstream: str, **settings: Any) -> Iterator[Proxy]:
+def serving_proxy(folder: Path, upstream: str | dict[str, Any], **settings: Any) -> Iterator[Proxy]:
     """A `tensorwall serve` in front of `upstream` (host:port), on free ports, waited for until /readyz says so.
 
     Args:
         folder: where its configuration is written.
-        upstream: the model server's address.
+        upstream: the model server's address, or the configuration's whole section.
         settings: further sections of the configuration; they win over what is set here.
     """
     config: dict[str, Any] = {"upstream": upstream, "shutdown": {"settle": 0}, "log": {"format": "json"}, **settings}

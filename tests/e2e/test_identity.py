@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -88,9 +89,9 @@ def test_tls_to_the_upstream(tmp_path: Path, mutual: bool) -> None:
     if mutual:
         cert, key = client.write(tmp_path, "client")
         tls |= {"cert": str(cert), "key": str(key)}
-    upstream = {"targets": [f"localhost:{port}"], "tls": tls}
+    upstream: dict[str, Any] = {"targets": [f"localhost:{port}"], "tls": tls}
     with (
-        serving_proxy(tmp_path, "", upstream=upstream) as proxy,
+        serving_proxy(tmp_path, upstream) as proxy,
         grpc.insecure_channel(proxy.address) as channel,
     ):
         assert code(channel) is grpc.StatusCode.UNIMPLEMENTED, "the server has no methods, and says so over TLS"

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -27,13 +28,13 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 @pytest.fixture(scope="module")
 def proxy(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    settings = {
+    target = {"targets": [upstream.address], "default_deadline": 77}
+    settings: dict[str, Any] = {
         "bounds": {"message_bytes": LARGE + 1000},
         "methods": {"allow": [ALLOWED, "/test.Unknown/Method"]},
-        "upstream": {"targets": [upstream.address], "default_deadline": 77},
         "identity": {"order": ["forwarded_for", "peer"]},
     }
-    with serving_proxy(tmp_path_factory.mktemp("interop"), upstream.address, **settings) as running:
+    with serving_proxy(tmp_path_factory.mktemp("interop"), target, **settings) as running:
         yield running
 
 
@@ -110,6 +111,7 @@ def test_every_status_passes_with_its_text_and_details(
     def fail(body: bytes, context: grpc.ServicerContext) -> bytes:
         context.set_trailing_metadata(details)
         context.abort(code, text)
+        return b""
 
     upstream.answer(PREDICT, fail)
     with pytest.raises(grpc.RpcError) as error:
