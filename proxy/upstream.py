@@ -168,6 +168,8 @@ class UpstreamPool:
         self, target: Target, path: str, body: bytes, metadata: Metadata, deadline: float
     ) -> tuple[Reply, bool]:
         """The reply, and whether another try is safe: the connection failed and nothing of an answer had come."""
+        # While connecting fails, calls fail at once and locally; the connection may be back by the time one is looked at.
+        failing = target.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         target.in_flight += 1
         try:
             call = target.method(path)(body, timeout=max(0.0, deadline - self._clock()), metadata=metadata)
@@ -176,7 +178,7 @@ class UpstreamPool:
             except grpc.aio.AioRpcError as error:
                 reply = failure(error)
                 unanswered = reply.code is grpc.StatusCode.UNAVAILABLE and not reply.initial and not reply.trailing
-                if unanswered and not target.connected():
+                if unanswered and (failing or not target.connected()):
                     return Reply(grpc.StatusCode.UNAVAILABLE, UNREACHABLE), True
                 return reply, False
             initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
