@@ -168,7 +168,7 @@ class UpstreamPool:
         self, target: Target, path: str, body: bytes, metadata: Metadata, deadline: float
     ) -> tuple[Reply, bool]:
         """The reply, and whether another try is safe: the connection failed and nothing of an answer had come."""
-        # While connecting fails, calls fail at once and locally; the connection may be back by the time one is looked at.
+        # While connecting fails, calls fail at once and locally, even if the connection is back a moment later.
         failing = target.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         target.in_flight += 1
         try:
