@@ -1,4 +1,7 @@
-"""An embedded server in this process, and the stock client of tensorflow-serving-api in front of it."""
+"""`tensorwall backend` in a process of its own, and the stock client of tensorflow-serving-api in front of it.
+
+Its own process, since which kernels run, and so their texts, is settled by whoever imports TensorFlow first.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from proxy.embedded.server import Backend
+from tests.processes import Backend, serving_backend
 from tests.savedmodels import write_half_plus_two, write_sleeper, write_toy
 
 
@@ -41,7 +44,7 @@ def connect(address: str) -> Client:
 @pytest.fixture(scope="session")
 def backend(saved: Path) -> Iterator[Backend]:
     models = {name: saved / name for name in ("toy", "half_plus_two", "sleeper")}
-    with Backend(models, {"toy": {"stable": 1}}) as running:
+    with serving_backend(models, "--label", "toy:stable=1") as running:
         yield running
 
 
