@@ -108,9 +108,12 @@ def tensor_bomb(stage: Stage) -> None:
     stage.say(f"a tensor of {bomb.ByteSize()} bytes claims {BOMB_ELEMENTS * 4 / 1e6:.0f} MB: one value, to be repeated")
     request = predict_request(stage, stage.dataset.x_test[:1])
     request.inputs["image"].CopyFrom(bomb)
+    before = forwarded(stage)
     said = refusal(stage.proxied, request)
     stage.say(said)
+    stage.say(f"calls that reached the model server through the proxy: {before} before, {forwarded(stage)} after")
     expect(said.startswith("INVALID_ARGUMENT"), "INVALID_ARGUMENT", said)
+    expect(forwarded(stage) == before, "no call to be forwarded", forwarded(stage) - before)
 
 
 def closed_doors(stage: Stage) -> None:
@@ -127,11 +130,10 @@ def closed_doors(stage: Stage) -> None:
 
 def what_metrics_say(stage: Stage) -> None:
     """What has been counted of the calls so far."""
-    status, page = stage.get("/metrics")
-    expect(status == 200, "the page (200)", status)
-    calls = [line for line in page.splitlines() if line.startswith("tensorwall_calls_total")]
-    stage.say("\n".join(calls))
-    expect(any("PERMISSION_DENIED" in line for line in calls), "the refused call among them", page)
+    told_of = ("tensorwall_calls_total", "tensorwall_refusals_total")
+    lines = [line for line in metrics(stage) if line.startswith(told_of) and not line.endswith(" 0.0")]
+    stage.say("\n".join(lines))
+    expect(any("PERMISSION_DENIED" in line for line in lines), "the refused call among them", lines)
 
 
 def graceful_end(stage: Stage) -> None:
@@ -141,12 +143,13 @@ def graceful_end(stage: Stage) -> None:
         stage.proxy.wait_for(lambda: load.answered >= 20 or None, CALL_SECONDS, "under load")
         before, began = load.answered, time.monotonic()
         stage.proxy.terminate()
-        status, _ = stage.get("/readyz")
-        stage.say(f"SIGTERM; /readyz says {status} at once, and callers have {SETTLE_SECONDS:.0f} s to look elsewhere")
+        stage.proxy.wait_for(lambda: stage.get("/readyz")[0] == 503 or None, SETTLE_SECONDS, "not ready")
+        stage.say(f"SIGTERM; /readyz says 503, and callers have {SETTLE_SECONDS:.0f} s to look elsewhere")
         code = stage.proxy.wait(SETTLE_SECONDS + DRAIN_SECONDS + CALL_SECONDS)
     stage.say(f"{load.answered - before} calls answered in that time, {load.failed or 'none'} of those accepted failed")
     stage.say(f"then {load.last or 'nothing'}; exit code {code} after {time.monotonic() - began:.1f} s")
     expect(code == 0 and not load.failed, "exit code 0 and no failed call", f"{code} and {load.failed}: {load.last}")
+    expect(load.ended - began >= SETTLE_SECONDS, "calls to be taken until then", f"{load.last} before")
     stage.backend.terminate()
     expect(stage.backend.wait(CALL_SECONDS) == 0, "the model server to end with 0", "something else")
 
@@ -184,11 +187,12 @@ class Load:
         answered: calls that got an answer.
         failed: calls that failed though the proxy had taken them.
         last: how the last one ended, if not with an answer.
+        ended: when that was, in monotonic seconds.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.answered = self.failed = 0
-        self.last = ""
+        self.last, self.ended = "", 0.0
         self._stop = threading.Event()
         self._channel = stage.proxied
         self._request = predict_request(stage, stage.dataset.x_test[:1])
@@ -209,7 +213,7 @@ class Load:
             try:
                 predict(self._channel, self._request)
             except grpc.RpcError as error:
-                self.last = told(error)
+                self.last, self.ended = told(error), time.monotonic()
                 self.failed += error.code() is not grpc.StatusCode.UNAVAILABLE  # nobody listens: it was never taken
                 return
             self.answered += 1
@@ -246,6 +250,19 @@ def refusal(channel: grpc.Channel, request: predict_pb2.PredictRequest) -> str:
 def told(error: grpc.RpcError) -> str:
     """Code and text of an error."""
     return f"{error.code().name} {error.details()!r}"
+
+
+def metrics(stage: Stage) -> list[str]:
+    """The lines of the proxy's /metrics."""
+    status, page = stage.get("/metrics")
+    expect(status == 200, "the page (200)", status)
+    return page.splitlines()
+
+
+def forwarded(stage: Stage) -> int:
+    """How many Predict calls the proxy has sent to the model server."""
+    counts = [line for line in metrics(stage) if line.startswith("tensorwall_upstream_seconds_count")]
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in counts if 'method="Predict"' in line))
 
 
 def batches(stage: Stage) -> Iterator[tuple[Images, NDArray[np.uint8]]]:

@@ -1,6 +1,5 @@
 """Where the demo's images come from: the order, what each step says, and what it says when nothing is there."""
 
-import datetime as dt
 import gzip
 import os
 import socket
@@ -14,13 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from numpy.typing import NDArray
 
 from proxy.demo import data
+from tests.certificates import Authority
 
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
@@ -162,31 +158,13 @@ def test_the_real_fashion_mnist() -> None:
     assert np.bincount(dataset.y_test).tolist() == [1000] * 10
 
 
-def self_signed(host: str, path: Path) -> Path:
-    """A key and a certificate that vouches for itself, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form) + certificate.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
 @pytest.fixture
 def internet(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A web proxy on loopback that answers for every host itself, with files of Fashion-MNIST's form."""
     files = write(tmp_path / "web", rows=7)
-    certificate = self_signed("storage.googleapis.com", tmp_path / "web.pem")
+    authority = Authority()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(certificate)
+    server.load_cert_chain(*authority.server("storage.googleapis.com").write(tmp_path, "web"))
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -205,7 +183,10 @@ def internet(tmp_path: Path) -> Iterator[dict[str, str]]:
             secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
 
     threading.Thread(target=serve, daemon=True).start()
-    yield {"https_proxy": f"http://127.0.0.1:{listener.getsockname()[1]}", "SSL_CERT_FILE": str(certificate)}
+    yield {
+        "https_proxy": f"http://127.0.0.1:{listener.getsockname()[1]}",
+        "SSL_CERT_FILE": str(authority.write(tmp_path)),
+    }
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
 
