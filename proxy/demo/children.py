@@ -105,7 +105,7 @@ class Child:
 
     def _tail(self) -> str:
         lines = self.output().splitlines()[-LOG_TAIL_LINES:]
-        return "".join(f"\n    {line}" for line in ["; it last said:", *lines]) if lines else "; it said nothing"
+        return "; it last said:" + "".join(f"\n    {line}" for line in lines) if lines else "; it said nothing"
 
 
 @contextlib.contextmanager
