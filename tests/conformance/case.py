@@ -1,12 +1,13 @@
 """One row of the contract: what is sent, and what a TensorFlow Serving answers."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import Message
 
+from tests.calls import Answer, Metadata, call
 from tests.conformance.wire import up_to_map_order
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -15,8 +16,6 @@ REGRESS = "/tensorflow.serving.PredictionService/Regress"
 MULTI_INFERENCE = "/tensorflow.serving.PredictionService/MultiInference"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -57,17 +56,6 @@ class Case:
         return self.request.SerializeToString(deterministic=True)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """All that a caller sees of a call's end; `body` is empty unless the code is OK."""
-
-    code: grpc.StatusCode
-    details: str
-    initial: Metadata
-    trailing: Metadata
-    body: bytes = b""
-
-
 def refused(
     name: str,
     request: Message | bytes,
@@ -82,22 +70,8 @@ def refused(
 
 
 def ask(channel: grpc.Channel, case: Case) -> Answer:
-    """Sends a row's request as bytes and takes whatever comes back."""
-    method = channel.unary_unary(case.method)
-    try:
-        body, call = method.with_call(case.body, timeout=case.timeout, metadata=case.metadata)
-    except grpc.RpcError as error:
-        return _answer(error, b"")
-    return _answer(call, body)
-
-
-def _answer(call: grpc.Call, body: bytes) -> Answer:
-    initial, trailing = _plain(call.initial_metadata()), _plain(call.trailing_metadata())
-    return Answer(call.code(), call.details() or "", initial, trailing, body)
-
-
-def _plain(metadata: Sequence[tuple[str, str | bytes]] | None) -> Metadata:
-    return tuple((key, value) for key, value in metadata or ())
+    """Sends a row's request and takes whatever comes back."""
+    return call(channel, case.method, case.body, metadata=case.metadata, timeout=case.timeout)
 
 
 def check(case: Case, answer: Answer) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.calls import open_channel
 from tests.conformance.case import Case
 from tests.conformance.rows import ROWS
 from tests.processes import serving_backend, serving_proxy
@@ -63,14 +64,8 @@ def servers(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iter
             upstream = direct = stack.enter_context(serving_backend(models, "--label", "toy:stable=1")).address
             folder = request.getfixturevalue("tmp_path_factory").mktemp("proxy")
             target = stack.enter_context(serving_proxy(folder, upstream)).address
-        channels = [stack.enter_context(channel(address)) for address in (target, direct) if address]
+        channels = [stack.enter_context(open_channel(address)) for address in (target, direct) if address]
         yield Servers(channels[0], channels[1] if direct else None, upstream)
-
-
-def channel(address: str) -> grpc.Channel:
-    """A plain-text channel without a limit on message sizes."""
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    return grpc.insecure_channel(address, options=options)
 
 
 @pytest.fixture(scope="session")

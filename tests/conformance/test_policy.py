@@ -10,8 +10,9 @@ from grpc_health.v1 import health_pb2
 
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensors
+from tests.calls import open_channel
 from tests.conformance.case import CLASSIFY, PREDICT, Case, ask, check, compare
-from tests.conformance.conftest import Servers, channel
+from tests.conformance.conftest import Servers
 from tests.conformance.messages import features, predict, spec, tensor
 from tests.processes import serving_proxy
 
@@ -60,7 +61,7 @@ def permissive(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("permissive")
     with (
         serving_proxy(folder, servers.upstream, methods={"allow": allow}) as proxy,
-        channel(proxy.address) as opened,
+        open_channel(proxy.address) as opened,
     ):
         yield opened
 

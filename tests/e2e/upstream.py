@@ -7,16 +7,23 @@ from types import TracebackType
 
 import grpc
 
-GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+from tests.calls import Metadata, plain
 
-Metadata = tuple[tuple[str, str | bytes], ...]
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 Unary = Callable[[bytes, grpc.ServicerContext], bytes]
 Stream = Callable[[Iterator[bytes], grpc.ServicerContext], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
 class Received:
-    """A call as it arrived: `seconds_left` until its deadline, infinite if it has none; `body` empty for streams."""
+    """A call as it arrived.
+
+    Attributes:
+        method: full name.
+        metadata: sorted by key.
+        seconds_left: until its deadline; infinite if it has none.
+        body: the request; empty for streams.
+    """
 
     method: str
     metadata: Metadata
@@ -86,7 +93,7 @@ class ScriptedUpstream(grpc.GenericRpcHandler):
         return handle
 
     def _record(self, method: str, context: grpc.ServicerContext, body: bytes = b"") -> None:
-        metadata = tuple((key, value) for key, value in context.invocation_metadata())
+        metadata = plain(context.invocation_metadata())
         left = context.time_remaining()
         self.calls.append(Received(method, metadata, float("inf") if left is None else left, body))
 
