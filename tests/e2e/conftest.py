@@ -7,7 +7,7 @@ import pytest
 
 from tests.calls import open_channel
 from tests.e2e.upstream import ScriptedUpstream
-from tests.processes import serving_proxy
+from tests.processes import Proxy, serving_proxy
 
 MESSAGE_BYTES = 20 * 2**20
 DEFAULT_DEADLINE = 40.0
@@ -22,18 +22,21 @@ def running_upstream() -> Iterator[ScriptedUpstream]:
 
 
 @pytest.fixture(scope="session")
-def proxied(running_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    """A channel to the proxy."""
+def proxy(running_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     section = {"targets": running_upstream.address, "default_deadline": DEFAULT_DEADLINE}
-    with (
-        serving_proxy(
-            tmp_path_factory.mktemp("interop"),
-            section,
-            bounds={"message_bytes": MESSAGE_BYTES},
-            methods={"allow": [ALLOWED]},
-        ) as proxy,
-        open_channel(proxy.address) as channel,
-    ):
+    with serving_proxy(
+        tmp_path_factory.mktemp("interop"),
+        section,
+        bounds={"message_bytes": MESSAGE_BYTES},
+        methods={"allow": [ALLOWED]},
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def proxied(proxy: Proxy) -> Iterator[grpc.Channel]:
+    """A channel to the proxy."""
+    with open_channel(proxy.address) as channel:
         yield channel
 
 

@@ -86,9 +86,9 @@ class ScriptedUpstream(grpc.GenericRpcHandler):
         return handle
 
     def _streaming(self, method: str, script: Stream) -> Stream:
-        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterable[bytes]:
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             self._record(method, context)
-            return script(requests, context)
+            return iter(script(requests, context))
 
         return handle
 
