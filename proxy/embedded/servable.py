@@ -90,6 +90,9 @@ class Servable:
             )
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from None
+        except UnicodeDecodeError as error:
+            # The text quotes input that is no UTF-8, and the binding lost the code on it: what quotes is a refusal.
+            raise invalid_argument(bytes(error.object).decode("utf-8", "surrogateescape")) from None
         finally:
             if options is not None:
                 tf_session.TF_DeleteBuffer(options)

@@ -256,6 +256,12 @@ def test_a_classify_signature_can_be_predicted(client: Client) -> None:
     assert list(reply.outputs["classes"].string_val) == [b"c0", b"c1", b"c2"]
 
 
+def test_a_text_that_quotes_bytes_of_the_request(client: Client) -> None:
+    code, details = refusal(client.prediction.Predict, predict(spec(signature="classify"), inputs=[b"\xc3\x28"]))
+    assert code == CODE.INVALID_ARGUMENT
+    assert details.startswith("Could not parse example input, value: '")
+
+
 def test_a_tf1_model(client: Client) -> None:
     reply = client.prediction.Predict(predict(spec("half_plus_two"), x=[2.0, 4.0]))
     assert list(reply.outputs["y"].float_val) == [3.0, 4.0]
