@@ -19,3 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="check the rows of a server started with this flag, such as enable_batching, instead of the default ones",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--direct") and not config.getoption("--target"):
+        raise pytest.UsageError("--direct needs --target, the server whose answers are compared with it")

@@ -11,8 +11,11 @@ import pytest
 from tests.calls import open_channel
 from tests.conformance.case import Case
 from tests.conformance.rows import ROWS
-from tests.processes import serving_backend, serving_proxy
+from tests.processes import model_available, serving_backend, serving_proxy
 from tests.savedmodels import write_half_plus_two, write_toy
+
+MODELS = ("toy", "half_plus_two")
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def servers(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[Servers]:
     """The two servers, started here in front of one another unless the command line names others."""
     target, direct = pytestconfig.getoption("--target"), pytestconfig.getoption("--direct")
-    if direct and not target:
-        raise pytest.UsageError("--direct needs --target, the server to compare with it")
     with ExitStack() as stack:
         upstream = None
         if not target:
@@ -65,7 +66,20 @@ def servers(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iter
             folder = request.getfixturevalue("tmp_path_factory").mktemp("proxy")
             target = stack.enter_context(serving_proxy(folder, upstream)).address
         channels = [stack.enter_context(open_channel(address)) for address in (target, direct) if address]
+        for opened, address in zip(channels, (target, direct), strict=False):
+            _expect_models(opened, address)
         yield Servers(channels[0], channels[1] if direct else None, upstream)
+
+
+def _expect_models(opened: grpc.Channel, address: str) -> None:
+    """Says once, and before any row, what is wrong with a server that cannot be asked."""
+    try:
+        grpc.channel_ready_future(opened).result(CONNECT_SECONDS)
+    except grpc.FutureTimeoutError:
+        pytest.fail(f"nothing answers gRPC at {address}", pytrace=False)
+    missing = [name for name in MODELS if not model_available(opened, name)]
+    if missing:
+        pytest.fail(f"{address} does not serve {', '.join(missing)}; see tests/conformance/README.md", pytrace=False)
 
 
 @pytest.fixture(scope="session")
