@@ -273,6 +273,14 @@ def test_a_configuration_is_checked_there(image: Image) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("command_line", "extra"), [("demo", "demo"), ("backend --model m=/usr", "tensorflow")])
+def test_what_is_not_in_the_image_is_named(image: Image, command_line: str, extra: str) -> None:
+    done = image.run("tensorwall", *command_line.split())
+    assert done.returncode == 2
+    assert f"pip install 'tensorwall[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_default_command_without_a_configuration_says_what_to_do(image: Image) -> None:
     done = image.run(*command())
     assert done.returncode == 2

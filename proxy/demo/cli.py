@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from proxy.demo.children import ChildError, interruptible
-from proxy.demo.data import CHOICES, DataError, Dataset, load
+from proxy.demo.data import CHOICES, DataError, Dataset, home_folder, load
 from proxy.demo.model import DemoModel, demo_model
 from proxy.demo.stage import SceneError, Stage, model_server, stage
 from proxy.demo.voice import Voice, quiet
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _cache() -> Path:
     """https://specifications.freedesktop.org/basedir-spec: caches go under XDG_CACHE_HOME."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tensorwall" / "demo"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home_folder(os.environ) / ".cache") / "tensorwall" / "demo"
 
 
 def _tell(arguments: argparse.Namespace, voice: Voice) -> int:

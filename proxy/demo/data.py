@@ -130,9 +130,17 @@ def _fashion_mnist(say: Say, debian: Path, environment: Mapping[str, str]) -> Da
         return None
 
 
+def home_folder(environment: Mapping[str, str]) -> Path:
+    """The user's home; / for one who has none, as in a container."""
+    try:
+        return Path(environment.get("HOME") or Path.home())
+    except RuntimeError:
+        return Path("/")
+
+
 def _keras_folder(environment: Mapping[str, str]) -> Path:
     """Where Keras 3 keeps data sets (keras.utils.get_file): under its home, or in /tmp if that cannot be written."""
-    base = Path(environment.get("HOME") or Path.home())
+    base = home_folder(environment)
     home = Path(environment.get("KERAS_HOME") or base / ".keras")
     if not (home / _SUBFOLDER).is_dir() and not os.access(home if home.exists() else base, os.W_OK):
         home = Path("/tmp/.keras")  # noqa: S108  # Keras' own choice

@@ -90,13 +90,22 @@ def demo_model(dataset: Dataset, cache: Path, say: Say = lambda _: None) -> Demo
     kept = cache / f"{dataset.name}-{recipe.digest}"
     reused = (kept / RECORD).is_file()
     if not reused:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=cache, ignore_cleanup_errors=True) as folder:
+        with _workshop(cache) as folder:
             made = Path(folder) / "made"
             _make(recipe, dataset, made, say)
             _keep(made, kept)
     accuracy = float(json.loads((kept / RECORD).read_text())["accuracy"])
     return DemoModel(dataset.name, kept / dataset.name, kept / f"{dataset.name}.keras", accuracy, reused)
+
+
+def _workshop(cache: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=".making-", dir=cache, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"the model cannot be kept ({error.strerror}); name another folder", str(cache)
+        ) from None
 
 
 def _recipe(dataset: Dataset) -> Recipe:
