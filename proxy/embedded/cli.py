@@ -5,6 +5,9 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from proxy.embedded.server import Backend
 
 GRACE_SECONDS = 10.0
+HELD_RECORDS = 1000  # a start that logs more is logged as it goes
 EXIT_USAGE = 2
 PURPOSE = "(This server is for trying out and tests, not for production.)"
 
@@ -49,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code: 0 stopped, 2 usage."""
     stop = threading.Event()
     _stop_on_signals(stop)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        backend = _backend(args)
+        with _log_held_back():
+            backend = _backend(args)
     except _UsageError as error:
         print(f"tensorwall backend: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -64,6 +68,27 @@ def run(args: argparse.Namespace) -> int:
 
 class _UsageError(Exception):
     """One sentence for the operator."""
+
+
+@contextmanager
+def _log_held_back() -> Iterator[None]:
+    """Log to standard error from the end of the block on, what came within it first; nothing if the block fails."""
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    held = MemoryHandler(HELD_RECORDS, flushLevel=sys.maxsize, target=to_stderr, flushOnClose=False)
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(held)
+    try:
+        yield
+    except BaseException:
+        root.setLevel(level)
+        raise
+    finally:
+        root.removeHandler(held)
+    root.addHandler(to_stderr)
+    held.flush()
 
 
 def _backend(args: argparse.Namespace) -> "Backend":

@@ -208,10 +208,8 @@ def _existing_versions(name: str, base: Path) -> dict[int, Path]:
     except OSError as error:
         raise ModelError(f"model {name}: {base} cannot be read: {error.strerror}") from None
     if not folders and is_saved_model(base):
-        raise ModelError(
-            f"model {name}: {base} is itself a SavedModel; give the folder above its version folder, as in "
-            f"{base.name or 'MODEL'}/1/saved_model.pb"
-        )
+        remedy = f"give the folder above it, {base.parent}" if base.name.isdigit() else f"move it to {base}/1"
+        raise ModelError(f"model {name}: {base} is itself a SavedModel, where its version folders should be; {remedy}")
     if not folders:
         raise ModelError(
             f"model {name}: {base} has no version folder with a SavedModel, such as {base}/1/saved_model.pb"

@@ -44,6 +44,8 @@ def test_importing_the_command_imports_neither_tensorflow_nor_grpc() -> None:
 def test_one_line_once_it_serves_and_a_clean_end(saved: Path, tmp_path: Path) -> None:
     """SIGINT here; SIGTERM is how every other test ends its server."""
     shutil.copytree(saved / "toy" / "1", tmp_path / "toy" / "1")
+    (tmp_path / "toy" / "7").mkdir()
+    (tmp_path / "toy" / "7" / "saved_model.pb").write_bytes(b"\xff")
     arguments = [
         "--model",
         f"toy={tmp_path}/toy",
@@ -70,7 +72,8 @@ def test_one_line_once_it_serves_and_a_clean_end(saved: Path, tmp_path: Path) ->
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
-    lines = [line.split(" ", 2)[2] for line in err.splitlines()]
+    broken, *lines = [line.split(" ", 2)[2] for line in err.splitlines()]
+    assert broken.startswith("WARNING model toy: version 7 cannot be loaded: ")
     assert lines == [
         "INFO model toy: version 1 loaded",
         "INFO model sleeper: version 1 loaded",
@@ -119,6 +122,16 @@ def test_models_that_cannot_be_served(saved: Path, tmp_path: Path, capsys: pytes
     assert "cannot be loaded as a SavedModel" in ends_with(capsys, "--model", f"toy={tmp_path}")
     assert "is itself a SavedModel" in ends_with(capsys, "--model", f"toy={saved}/toy/1")
     assert "--model toy is given twice" in ends_with(capsys, "--model", f"toy={saved}/toy", "--model", "toy=/")
+
+
+def test_a_start_that_fails_says_one_sentence_in_a_process_of_its_own_too(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"\xff")
+    command = [sys.executable, "-m", "proxy", "backend", "--model", f"toy={tmp_path}", "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (sentence,) = ended.stderr.splitlines()
+    assert sentence.startswith(f"tensorwall backend: model toy: {tmp_path}/1 cannot be loaded as a SavedModel: ")
 
 
 def test_labels_that_cannot_be_given(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,7 +234,7 @@ def test_a_start_without_anything_to_serve_says_what_is_missing(saved: Path, bas
         tmp_path / "none": r"there is no folder .*/none",
         tmp_path / "empty": r"has no version folder with a SavedModel, such as .*/empty/1/saved_model.pb",
         tmp_path / "file": r"cannot be read: Not a directory",
-        base / "1": r"is itself a SavedModel; give the folder above its version folder",
+        base / "1": r"is itself a SavedModel, where its version folders should be; give the folder above it, .*/toy$",
         tmp_path / "broken": r"/broken/1 cannot be loaded as a SavedModel: .",
     }
     for folder, message in expected.items():
