@@ -18,7 +18,7 @@ help:  ## say what can be made
 ## Running it
 
 demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
-	@$(BIN)/tensorwall demo
+	@$(BIN)/tensorwall demo --cache build/demo
 
 ## Checking it
 

@@ -8,6 +8,7 @@ train on and 10,000 to test with. Digits: Alpaydin and Kaynak, 1998, UCI "Optica
 import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -211,7 +212,9 @@ def _download(environment: Mapping[str, str]) -> Path:
 
 
 def _digits(say: Say) -> Dataset:
-    from sklearn.datasets import load_digits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # joblib remarks on machines without semaphores, which nothing here uses
+        from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
