@@ -107,6 +107,7 @@ class Model:
             self._complain(f"{self._base} holds no version any more; what is loaded stays")
             return
         self._complaint = None
+        self._broken = {version: files for version, files in self._broken.items() if version in folders}
         wanted = {self._newest_loadable(folders), *self.labels.values()}
         for version in wanted & folders.keys():
             self._load(version, folders[version])
