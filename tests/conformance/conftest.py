@@ -35,11 +35,12 @@ class Servers:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
+    alone = config.getoption("--target") and not config.getoption("--direct")
     if "server" in metafunc.fixturenames:
-        alone = config.getoption("--target") and not config.getoption("--direct")
         metafunc.parametrize("server", ["target"] if alone else ["target", "direct"])
     if "case" in metafunc.fixturenames:
-        cases = [case for case in ROWS if _applies(case, config.getoption("--server-flag"))]
+        asked = () if alone and "direct" in metafunc.fixturenames else ROWS
+        cases = [case for case in asked if _applies(case, config.getoption("--server-flag"))]
         metafunc.parametrize("case", cases, ids=lambda case: case.name)
 
 
@@ -71,6 +72,14 @@ def servers(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iter
         yield Servers(channels[0], channels[1] if direct else None, upstream)
 
 
+@pytest.fixture(scope="session")
+def direct(servers: Servers) -> grpc.Channel:
+    """The model server itself."""
+    if servers.direct is None:
+        pytest.skip("--direct names no model server")
+    return servers.direct
+
+
 def _expect_models(opened: grpc.Channel, address: str) -> None:
     """Says once, and before any row, what is wrong with a server that cannot be asked."""
     try:
@@ -85,3 +94,9 @@ def _expect_models(opened: grpc.Channel, address: str) -> None:
 @pytest.fixture(scope="session")
 def any_map_order(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--any-map-order"))
+
+
+@pytest.fixture(scope="session")
+def flags(pytestconfig: pytest.Config) -> list[str]:
+    """The flags that the model server is said to have been started with."""
+    return list(pytestconfig.getoption("--server-flag"))

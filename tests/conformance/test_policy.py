@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensors
 from tests.calls import open_channel
-from tests.conformance.case import CLASSIFY, PREDICT, Case, ask, check, compare
+from tests.conformance.case import CLASSIFY, PREDICT, Case, ask, check, compare, refused
 from tests.conformance.conftest import Servers
 from tests.conformance.messages import features, predict, spec, tensor
 from tests.processes import serving_proxy
@@ -37,6 +37,7 @@ _ADMINISTRATION = (
 """Methods that it has, for its operator: not asked of a model server here, only of a proxy that refuses them."""
 
 _HEALTH = "/grpc.health.v1.Health/Check"
+_HEALTH_FLAG = "enable_grpc_healthcheck_service"
 _BOMB = tensor(shape=(10**8,), float_val=[1.0])
 
 
@@ -44,11 +45,33 @@ def _unserved(method: str) -> Case:
     return Case(method, method, b"", grpc.StatusCode.UNIMPLEMENTED, _UNIMPLEMENTED)
 
 
+def _healthy(service: str) -> Case:
+    def serving_status(reply: bytes) -> None:
+        assert health_pb2.HealthCheckResponse.FromString(reply).status == health_pb2.HealthCheckResponse.SERVING
+
+    return Case("health", _HEALTH, health_pb2.HealthCheckRequest(service=service), reply=serving_status)
+
+
+def _is_proxy(server: grpc.Channel) -> bool:
+    """Only a proxy refuses a method that nobody has; a model server does not know it."""
+    return ask(server, _unserved(_UNSERVED[-1])).code is not grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.fixture(scope="session")
 def proxy(servers: Servers) -> grpc.Channel:
-    """The target, if it is a proxy: only a proxy refuses a method that nobody has."""
-    if servers.upstream is None and ask(servers.target, _unserved(_UNSERVED[-1])).code is grpc.StatusCode.UNIMPLEMENTED:
+    """The target, if it is a proxy; the one that was started here must be."""
+    if servers.upstream is None and not _is_proxy(servers.target):
         pytest.skip("the target is a model server, not a proxy")
+    return servers.target
+
+
+@pytest.fixture(scope="session")
+def model_server(servers: Servers) -> grpc.Channel:
+    """The server behind the proxy, or the target itself if it is no proxy."""
+    if servers.direct is not None:
+        return servers.direct
+    if _is_proxy(servers.target):
+        pytest.skip("--direct names no model server")
     return servers.target
 
 
@@ -66,11 +89,26 @@ def permissive(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> It
         yield opened
 
 
-@pytest.mark.parametrize("method", _UNSERVED)
-def test_a_model_server_has_no_such_method(servers: Servers, method: str) -> None:
-    if servers.direct is None:
-        pytest.skip("--direct names no model server")
-    check(_unserved(method), ask(servers.direct, _unserved(method)))
+@pytest.mark.parametrize("method", [*_UNSERVED, _HEALTH])
+def test_a_model_server_has_no_such_method(model_server: grpc.Channel, flags: list[str], method: str) -> None:
+    if method == _HEALTH and _HEALTH_FLAG in flags:
+        pytest.skip("the server was started with its health service")
+    check(_unserved(method), ask(model_server, _unserved(method)))
+
+
+def test_a_model_server_may_have_a_health_service(model_server: grpc.Channel, flags: list[str]) -> None:
+    if _HEALTH_FLAG not in flags:
+        pytest.skip(f"needs a server that was started with --{_HEALTH_FLAG}")
+    for service in ("", "ModelService", "PredictionService"):
+        check(_healthy(service), ask(model_server, _healthy(service)))
+    unknown = refused(
+        "health",
+        health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService"),
+        grpc.StatusCode.NOT_FOUND,
+        "service name unknown",
+        method=_HEALTH,
+    )
+    check(unknown, ask(model_server, unknown))
 
 
 @pytest.mark.parametrize("method", [*_UNSERVED, *_ADMINISTRATION])
@@ -82,18 +120,18 @@ def test_methods_not_allowed_by_name_are_refused(proxy: grpc.Channel, method: st
 
 @pytest.mark.parametrize("method", _UNSERVED)
 def test_methods_allowed_by_name_are_answered_by_the_model_server(
-    servers: Servers, permissive: grpc.Channel, method: str
+    direct: grpc.Channel, permissive: grpc.Channel, method: str
 ) -> None:
-    assert servers.direct is not None
     case = _unserved(method)
-    compare(case, ask(permissive, case), ask(servers.direct, case), any_map_order=False)
+    compare(case, ask(permissive, case), ask(direct, case), any_map_order=False)
 
 
-def test_administration_allowed_by_name_reaches_the_model_server(servers: Servers, permissive: grpc.Channel) -> None:
-    assert servers.direct is not None
+def test_administration_allowed_by_name_reaches_the_model_server(
+    direct: grpc.Channel, permissive: grpc.Channel
+) -> None:
     for method in _ADMINISTRATION:
         case = Case(method, method, b"", grpc.StatusCode.UNIMPLEMENTED, None)
-        compare(case, ask(permissive, case), ask(servers.direct, case), any_map_order=False)
+        compare(case, ask(permissive, case), ask(direct, case), any_map_order=False)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +177,7 @@ def test_a_small_request_that_would_become_a_large_tensor_is_refused(
     ],
 )
 def test_the_proxy_answers_for_its_health(proxy: grpc.Channel, service: str) -> None:
-    def serves(reply: bytes) -> None:
-        assert health_pb2.HealthCheckResponse.FromString(reply).status == health_pb2.HealthCheckResponse.SERVING
-
-    case = Case("health", _HEALTH, health_pb2.HealthCheckRequest(service=service), reply=serves)
-    check(case, ask(proxy, case))
+    check(_healthy(service), ask(proxy, _healthy(service)))
 
 
 def test_the_health_of_an_unknown_service_is_not_found(proxy: grpc.Channel) -> None:

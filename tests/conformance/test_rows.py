@@ -1,6 +1,6 @@
 """Every row of the contract, asked of each server, and of both to compare them."""
 
-import pytest
+import grpc
 
 from tests.conformance.case import Case, ask, check, compare
 from tests.conformance.conftest import Servers
@@ -13,10 +13,8 @@ def test_answers_as_tensorflow_serving(servers: Servers, server: str, case: Case
     check(case, ask(channel, case))
 
 
-def test_target_answers_like_direct(servers: Servers, case: Case, any_map_order: bool) -> None:
-    if servers.direct is None:
-        pytest.skip("--direct names no server to compare with")
-    compare(case, ask(servers.target, case), ask(servers.direct, case), any_map_order=any_map_order)
+def test_target_answers_like_direct(servers: Servers, direct: grpc.Channel, case: Case, any_map_order: bool) -> None:
+    compare(case, ask(servers.target, case), ask(direct, case), any_map_order=any_map_order)
 
 
 def test_names_of_rows_are_unique() -> None:
