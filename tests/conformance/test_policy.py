@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensors
@@ -178,6 +179,12 @@ def test_a_small_request_that_would_become_a_large_tensor_is_refused(
 )
 def test_the_proxy_answers_for_its_health(proxy: grpc.Channel, service: str) -> None:
     check(_healthy(service), ask(proxy, _healthy(service)))
+
+
+def test_the_proxy_describes_the_services_that_it_answers(proxy: grpc.Channel) -> None:
+    database = ProtoReflectionDescriptorDatabase(proxy)
+    assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"} <= set(database.get_services())
+    assert database.FindFileContainingSymbol("tensorflow.serving.PredictRequest").package == "tensorflow.serving"
 
 
 def test_the_health_of_an_unknown_service_is_not_found(proxy: grpc.Channel) -> None:

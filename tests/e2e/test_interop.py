@@ -102,7 +102,7 @@ def test_custom_metadata_reach_the_upstream(upstream: ScriptedUpstream, channel:
 def test_initial_and_trailing_metadata_reach_the_caller(
     upstream: ScriptedUpstream, channel: grpc.Channel, code: grpc.StatusCode
 ) -> None:
-    initial, trailing = SENT[:5], tuple((f"t-{key}", value) for key, value in SENT)
+    initial, trailing = SENT[:5], (*((f"t-{key}", value) for key, value in SENT), ("grpc-retry-pushback-ms", "7"))
     details = "" if code is grpc.StatusCode.OK else "no"
     upstream.answer(PREDICT, failing(code, details, initial, trailing))
     assert call(channel, PREDICT) == Answer(code, details, plain(initial), plain(trailing))

@@ -61,6 +61,13 @@ def test_headers_that_only_look_reserved_pass(upstream: ScriptedUpstream, channe
     assert forwarded(upstream, channel, metadata) == {key for key, _ in metadata}
 
 
+def test_more_metadata_than_the_bound_are_refused(upstream: ScriptedUpstream, proxied: grpc.Channel) -> None:
+    upstream.answer(PREDICT, b"")
+    answer = call(proxied, PREDICT, metadata=tuple((f"x-{n}", "v" * 1000) for n in range(40)))
+    assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert not upstream.calls
+
+
 def test_the_user_agent_is_the_hops_own(upstream: ScriptedUpstream, proxied: grpc.Channel) -> None:
     upstream.answer(PREDICT, b"")
     call(proxied, PREDICT, metadata=(("user-agent", "somebody"),))

@@ -15,8 +15,8 @@ from tests.processes import Proxy
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 PATIENCE = 10.0
 
-ROUNDING = 1.01
-"""gRPC writes a deadline with three digits, rounded up."""
+ROUNDING = 1.02
+"""gRPC writes a deadline with three digits, rounded up, on each of two hops."""
 
 
 class Sleeping:
