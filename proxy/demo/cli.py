@@ -7,6 +7,7 @@ import select
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,8 +64,7 @@ def _cache() -> Path:
 
 
 def _tell(arguments: argparse.Namespace, voice: Voice) -> int:
-    with tempfile.TemporaryDirectory(prefix="tensorwall-demo-") as name:
-        folder = Path(name)
+    with _temporary_folder() as folder:
         voice.title("Images")
         dataset = load(arguments.data, voice)
         voice.title("A model")
@@ -83,6 +83,18 @@ def _tell(arguments: argparse.Namespace, voice: Voice) -> int:
                 voice.title(title)
                 story.play(scene, ready)
     return 0
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for all temporary files, of the children and of the code that TensorFlow generates as well."""
+    before = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="tensorwall-demo-") as name:
+        tempfile.tempdir = os.environ["TMPDIR"] = name
+        try:
+            yield Path(name)
+        finally:
+            tempfile.tempdir = os.environ["TMPDIR"] = before
 
 
 def _model(dataset: Dataset, cache: Path, voice: Voice, folder: Path) -> DemoModel:

@@ -33,6 +33,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     cache, temporary = folder / "cache", folder / "tmp"
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # so that whatever it would leave is seen
     done = subprocess.run(
         [*DEMO, "--cache", str(cache)], env=environment, capture_output=True, text=True, timeout=110, check=False
     )

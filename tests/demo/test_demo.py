@@ -113,7 +113,7 @@ def test_it_leaves_nothing_behind(first_run: FirstRun) -> None:
 
 def test_on_a_terminal_it_stays_until_enter(first_run: FirstRun) -> None:
     with terminal(first_run) as demo:
-        demo.read_until("until you press Enter")
+        demo.read_until("the model server itself listens on")
         assert "kept from an earlier run" in demo.text
         admin = re.findall(r"http://[\d.:]+/metrics", demo.text)[-1]
         with urllib.request.urlopen(admin, timeout=10) as page:
