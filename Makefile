@@ -57,7 +57,7 @@ protos: $(VENV)/.dev  ## generate the messages' code anew from protos/*.proto
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	@$(MAKE) --no-print-directory VENV=build/newest build/newest/.made
-	@build/newest/bin/python -m pip --quiet install '.[dev]'
+	@build/newest/bin/python -m pip --quiet install --upgrade setuptools '.[dev]'
 	@sed -n '/^#/p' constraints.txt >build/constraints.txt
 	@build/newest/bin/python -m pip --quiet freeze --all --exclude tensorwall --exclude pip >>build/constraints.txt
 	@mv build/constraints.txt constraints.txt
