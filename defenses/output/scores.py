@@ -80,11 +80,15 @@ def crown(values: Rows, winner: NDArray[np.intp]) -> Rows:
 
 
 def keep_side(values: Rows, before: Rows, threshold: float) -> Rows:
-    """Mirrors at the threshold what has crossed it, within [0, 1], so that nothing piles up at the threshold."""
-    side = np.sign(before - threshold)
-    moved = threshold + side * np.abs(values - threshold)
-    clipped: Rows = np.clip(moved, 0.0, 1.0)
-    return clipped
+    """Folds binary probabilities back into [0, threshold] or [threshold, 1], where `before` was.
+
+    Mirroring at the ends, where clipping would pile up numbers that tell how near an end was, moves none further from
+    where it was.
+    """
+    low = np.where(before < threshold, 0.0, threshold)
+    width = np.where(before < threshold, threshold, 1.0 - threshold)
+    along = np.mod(values - low, 2.0 * width)
+    return np.where(before == threshold, threshold, low + np.minimum(along, 2.0 * width - along))
 
 
 def largest(values: Rows, count: NDArray[np.intp]) -> NDArray[np.bool_]:

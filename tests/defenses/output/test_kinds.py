@@ -155,9 +155,11 @@ def test_noise_does_not_pile_up_where_the_decision_turns() -> None:
     noisy = apply(Noise(epsilon=0.2), p)
     assert len(np.unique(noisy[:, 0])) == 2000
     assert np.quantile(noisy[:, 0] - noisy[:, 1], 0.2) > 0.01
-    binary = apply(Noise(epsilon=0.2), np.full((2000, 1), 0.4999), BINARY)
-    assert len(np.unique(binary)) == 2000
-    assert binary.max() < 0.5
+    for p_yes in (0.4999, 0.001):
+        binary = apply(Noise(epsilon=0.2), np.full((2000, 1), p_yes), BINARY)
+        assert len(np.unique(binary)) == 2000
+        assert binary.max() < 0.5
+        assert np.abs(binary - p_yes).max() <= 0.2
 
 
 def test_reverse_sigmoid_is_the_formula_of_the_paper() -> None:
