@@ -71,6 +71,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
             pipeline = self._pipeline()
             self._admit(pipeline)
             stream = await pipeline.open(call, requests, context)
+            # A caller that leaves while a message waits to be taken does not wake this generator; the call hears it.
+            context.add_done_callback(lambda _: stream.cancel())
             initial = await stream.initial_metadata()
             if initial:
                 await context.send_initial_metadata(tuple(initial))
@@ -106,6 +108,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
 
     def _rejected(self, call: Call, rejection: Rejection) -> Reply:
         self._metrics.refused(model=call.model, reason=rejection.reason)
+        call.rows = 0  # what a refused request claims was never asked of the model
         return Reply(rejection.code, rejection.details, trailing=rejection.trailing)
 
     def _finished(self, call: Call, reply: Reply) -> None:

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from protos import serving_pb2 as serving
+from protos import tensor_pb2 as tensor
 from tests.e2e.model_server import PREDICT, ModelServer
 from tests.processes import Proxy, serving_proxy
 
@@ -126,3 +127,13 @@ def test_a_unix_socket_will_do(tmp_path: Path) -> None:
                 connection.connect(str(path))
                 connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
                 assert connection.recv(4096).endswith(b"ok\n")
+
+
+def test_rows_that_a_refused_request_claims_are_not_counted(proxy: Proxy) -> None:
+    request = serving.PredictRequest(model_spec=serving.ModelSpec(name="m"))
+    request.inputs["x"].dtype = tensor.DT_FLOAT
+    request.inputs["x"].tensor_shape.dim.add(size=100_000_000)
+    with grpc.insecure_channel(proxy.address) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=5)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert 'tensorwall_rows_total{method="Predict",model="m"} 0.0' in ask(proxy, "/metrics")[2]
