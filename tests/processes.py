@@ -148,7 +148,7 @@ class Backend:
 
 @contextlib.contextmanager
 def serving_proxy(folder: Path, upstream: str | dict[str, Any], **settings: Any) -> Iterator[Proxy]:
-    """A `tensorwall serve` in front of `upstream` (host:port), on free ports, waited for until /readyz says so.
+    """A `tensorwall serve` in front of `upstream`, on free ports, waited for until /readyz says so.
 
     Args:
         folder: where its configuration is written.
