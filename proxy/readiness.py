@@ -26,6 +26,9 @@ class Readiness:
     reasons: tuple[str, ...] = ()
 
 
+NOT_ASKED = Readiness(False, ("the model server has not answered yet",))
+
+
 class ReadinessWatch:
     """Asks the targets for the configured models' status, or, with none configured, whether they answer at all.
 
@@ -34,6 +37,7 @@ class ReadinessWatch:
         models: names that must have an AVAILABLE version on at least one target.
         changed: told of each change of readiness.
         target_up: told of each target's state after each probe.
+        readiness: what holds until the first probe; after a reload, what held before it.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class ReadinessWatch:
         models: Iterable[str],
         changed: Callable[[Readiness], None],
         target_up: Callable[[str, bool], None],
+        readiness: Readiness = NOT_ASKED,
     ) -> None:
         self._upstream = upstream
         self._models = tuple(models)
@@ -49,7 +54,7 @@ class ReadinessWatch:
         self._target_up = target_up
         self._missed: dict[str, int] = {}
         self._last: dict[str, frozenset[str] | None] = {}
-        self.readiness = Readiness(False, ("the model server has not answered yet",))
+        self.readiness = readiness
 
     async def run(self) -> None:
         """Probes until cancelled; with many models and targets more slowly, 50 probes a second at most."""

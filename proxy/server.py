@@ -23,7 +23,7 @@ from proxy.keys import KeyFile
 from proxy.logs import event
 from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline
-from proxy.readiness import Readiness, ReadinessWatch
+from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
 from proxy.service import Service
 from proxy.upstream import COMPRESSION, UpstreamPool
 
@@ -77,7 +77,7 @@ class Proxy:
         self._health = Health(self._server)
         enable_reflection(self._server)
         self._server.add_generic_rpc_handlers((self._service,))
-        self._now = self._generation(config)
+        self._now = self._generation(config, NOT_ASKED)
         self._watching = self._spawn(self._now.watch.run())
 
     @property
@@ -117,7 +117,7 @@ class Proxy:
         Raises:
             ConfigError: a key or certificate file cannot be used; nothing has changed.
         """
-        old, self._now = self._now, self._generation(config)
+        old, self._now = self._now, self._generation(config, self._now.watch.readiness)
         self._watching.cancel()
         self._watching = self._spawn(self._now.watch.run())
         self.metrics.models.configure(config.models)
@@ -157,7 +157,7 @@ class Proxy:
         await self._now.upstream.close()
         await self._admin.close()
 
-    def _generation(self, config: Config) -> _Generation:
+    def _generation(self, config: Config, readiness: Readiness) -> _Generation:
         keys = None if config.identity.api_keys is None else KeyFile(config.identity.api_keys.file)
         tls = config.upstream.tls
         fingerprint = _tls_fingerprint(config)
@@ -171,7 +171,7 @@ class Proxy:
         )
         identifier = Identifier(config.identity, keys)
         pipeline = Pipeline(config, identifier, upstream, self.metrics, self._clock)
-        watch = ReadinessWatch(upstream, config.models, self._readiness_changed, self.metrics.target_up)
+        watch = ReadinessWatch(upstream, config.models, self._readiness_changed, self.metrics.target_up, readiness)
         return _Generation(config, keys, upstream, fingerprint, pipeline, watch)
 
     def _readiness_changed(self, readiness: Readiness) -> None:

@@ -22,6 +22,7 @@ class ModelServer:
 
     def __init__(self, behaviour: Behaviour = echo) -> None:
         self.behaviour = behaviour
+        self.status_behaviour: Behaviour = self.status
         self.calls = 0
         self._port = 0
         self.start()
@@ -62,7 +63,7 @@ class ModelServer:
 class _Handler(grpc.GenericRpcHandler):
     def __init__(self, server: ModelServer) -> None:
         self._answer = grpc.unary_unary_rpc_method_handler(server.answer)
-        self._status = grpc.unary_unary_rpc_method_handler(server.status)
+        self._status = grpc.unary_unary_rpc_method_handler(lambda body, context: server.status_behaviour(body, context))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return self._status if details.method == STATUS else self._answer

@@ -151,6 +151,26 @@ def test_a_new_configuration_is_taken_and_a_wrong_one_is_not(tmp_path: Path) -> 
         assert 'tensorwall_config_reloads_total{result="failed"} 1.0' in admin(proxy, "/metrics")
 
 
+def test_a_reload_is_never_seen_as_not_ready(tmp_path: Path) -> None:
+    """The model server answers probes late, so that what holds until the first one can be seen."""
+
+    def late(body: bytes, context: grpc.ServicerContext) -> bytes:
+        time.sleep(0.3)
+        return ModelServer.status(server, body, context)
+
+    with ModelServer() as server, serving_proxy(tmp_path, server.address, models={"m": {}}) as proxy:
+        server.status_behaviour = late
+        for count in (1, 2, 3):
+            proxy.process.process.send_signal(signal.SIGHUP)
+            reloaded = f'tensorwall_config_reloads_total{{result="ok"}} {count}.0'
+
+            def seen(text: str = reloaded) -> bool:
+                return text in admin(proxy, "/metrics")
+
+            proxy.process.wait_until(seen, "reloaded", 10)
+            assert json.loads(admin(proxy, "/readyz"))["ready"]
+
+
 def test_an_upstream_is_replaced_without_a_failed_call(tmp_path: Path) -> None:
     with ModelServer() as old, ModelServer() as new, serving_proxy(tmp_path, old.address) as proxy:
         load = Load(proxy.address)
