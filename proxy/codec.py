@@ -107,17 +107,23 @@ def _predict(message: serving.PredictRequest) -> Decoded:
     return Decoded(message, message.model_spec.name, _rows(inputs.values()), claims)
 
 
+def example_input(message: Any) -> Any:
+    """The list of tf.Examples that a request of Classify, Regress or MultiInference carries; None if there is none.
+
+    It has `examples` and, in one of its two forms, a `context` shared by all of them.
+    """
+    kind = message.input.WhichOneof("kind") if hasattr(message, "input") else None
+    return None if kind is None else getattr(message.input, kind)
+
+
 def _examples(message: Any, model: str) -> Decoded:
     """Classify, Regress and MultiInference. A shared context is copied into every example (servables/util.cc)."""
-    kind = message.input.WhichOneof("kind")
-    if kind is None:
+    held = example_input(message)
+    if held is None:
         return Decoded(message, model, 0, {})
-    examples = getattr(message.input, kind).examples
-    claim = 0
-    if kind == "example_list_with_context":
-        context: Example = message.input.example_list_with_context.context
-        claim = len(examples) * context.ByteSize()
-    return Decoded(message, model, len(examples), {"input": claim})
+    context: Example | None = getattr(held, "context", None)
+    claim = 0 if context is None else len(held.examples) * context.ByteSize()
+    return Decoded(message, model, len(held.examples), {"input": claim})
 
 
 def _named(message: Any) -> Decoded:
@@ -143,3 +149,6 @@ _METHODS: dict[str, tuple[Callable[[], Any], Callable[[Any], Decoded]]] = {
 }
 METHODS = frozenset(_METHODS)
 """The methods that every deployment serves, by full name."""
+
+INFERENCE = frozenset(_PREDICTION + name for name in ("Predict", "Classify", "Regress", "MultiInference"))
+"""Those that ask a model about rows."""

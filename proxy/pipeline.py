@@ -1,4 +1,4 @@
-"""The request path: identify ► decode ► forward.
+"""The request path: identify ► decode ► admit ► sanitize ► forward ► shield.
 
 One `Pipeline` is one configuration. A reload makes a new one; calls in flight end on the one that they began on.
 """
@@ -10,12 +10,14 @@ from typing import TypeAlias
 import grpc
 import grpc.aio
 
-from proxy.codec import Decoded, decode
+from proxy.codec import INFERENCE, Decoded, decode
 from proxy.config.schema import Config
 from proxy.errors import Metadata, Rejection
 from proxy.identity import Caller, Identifier
+from proxy.limiter import Limiter
 from proxy.metadata import forwarded
 from proxy.metrics import Metrics
+from proxy.protection import GuardTable, Protection, must_parse
 from proxy.upstream import Reply, UpstreamPool
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -48,6 +50,9 @@ class Pipeline:
     Args:
         config: the configuration in force.
         identifier: tells who is calling.
+        limiter: admits calls.
+        guards: what is done to whose call.
+        protection: does it.
         upstream: the model servers.
         metrics: counts what could not be parsed.
         clock: monotonic seconds.
@@ -57,6 +62,9 @@ class Pipeline:
         self,
         config: Config,
         identifier: Identifier,
+        limiter: Limiter,
+        guards: GuardTable,
+        protection: Protection,
         upstream: UpstreamPool,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -65,6 +73,10 @@ class Pipeline:
         self.bounds = config.bounds
         self._default_deadline = config.upstream.default_deadline
         self._identifier = identifier
+        self._limiter = limiter
+        self._guards = guards
+        self._protection = protection
+        self._strict = must_parse(config)
         self._upstream = upstream
         self._metrics = metrics
         self._clock = clock
@@ -75,10 +87,22 @@ class Pipeline:
         Raises:
             Rejection: the proxy's own answer; nothing was forwarded.
         """
-        self._identify(context)
+        caller = self._identify(context)
         metadata = self._metadata(context)
-        self._decode(call, body)
-        return await self._forward(call, body, metadata, context)
+        decoded = self._decode(call, body)
+        if call.path not in INFERENCE:
+            return await self._forward(call, body, metadata, context)
+        guards = self._guards.of(call.model, caller)
+        release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
+        try:
+            if decoded is None or not guards.protects:
+                return await self._forward(call, body, metadata, context)
+            deadline = self._clock() + self._seconds_left(context)
+            exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
+            reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))
+            return await self._protection.shield(exchange, reply)
+        finally:
+            release()
 
     async def open(self, call: Call, requests: AsyncIterator[bytes], context: Context) -> grpc.aio.Call:
         """Begins a call of a method that is allowed by name and otherwise unknown: messages of any number, as bytes.
@@ -86,8 +110,16 @@ class Pipeline:
         Raises:
             Rejection: as `answer`.
         """
-        self._identify(context)
-        return await self._upstream.stream(call.path, requests, self._metadata(context), self._seconds_left(context))
+        caller = self._identify(context)
+        release = await self._limiter.admit(caller, "", 0, 0)
+        try:
+            left = self._seconds_left(context)
+            stream = await self._upstream.stream(call.path, requests, self._metadata(context), left)
+        except BaseException:
+            release()
+            raise
+        stream.add_done_callback(lambda _: release())
+        return stream
 
     def _identify(self, context: Context) -> Caller:
         return self._identifier.identify(context.invocation_metadata() or (), context.peer(), context.auth_context())
@@ -99,6 +131,12 @@ class Pipeline:
         decoded = decode(call.path, body)
         if decoded is None:
             self._metrics.unparsable()
+            if self._strict and call.path in INFERENCE:
+                raise Rejection(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f"the request is no valid message of {call.path}; send the message that this method takes",
+                    reason="unparsable",
+                )
             return None
         call.model, call.rows = decoded.model, decoded.rows
         if sum(decoded.claims.values()) > self.bounds.tensor_budget:
@@ -116,7 +154,7 @@ class Pipeline:
         try:
             return await self._upstream.unary(call.path, body, metadata, started + self._seconds_left(context))
         finally:
-            call.upstream_seconds = self._clock() - started
+            call.upstream_seconds += self._clock() - started
 
     def _seconds_left(self, context: Context) -> float:
         remaining = context.time_remaining()

@@ -3,13 +3,19 @@
 import asyncio
 import contextlib
 import logging
+import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 
 import grpc
 import grpc.aio
+import numpy as np
 from prometheus_client import CollectorRegistry
 
 from proxy.admin.server import AdminServer, start_admin
@@ -20,12 +26,17 @@ from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
 from proxy.keys import KeyFile
+from proxy.limiter import Limiter
 from proxy.logs import event
-from proxy.metrics import Metrics
+from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.pipeline import Pipeline
+from proxy.protection import GuardTable, Protection, protected_models
+from proxy.protection.audit import problems
 from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
 from proxy.service import Service
-from proxy.upstream import COMPRESSION, UpstreamPool
+from proxy.signatures import Signatures, SignatureTable
+from proxy.state import Store, open_store
+from proxy.upstream import COMPRESSION, Reply, UpstreamPool
 
 log = logging.getLogger("tensorwall.server")
 
@@ -35,6 +46,9 @@ NEEDS_RESTART = ("listen", "bounds.message_bytes", "bounds.metadata_bytes")
 
 REFUSAL_SECONDS = 0.25
 """Between settling and the end of all connections: new calls are told to go elsewhere, begun ones go on."""
+
+
+SECRET_BYTES = 32
 
 
 class StartError(Exception):
@@ -51,6 +65,7 @@ class _Generation:
     tls_fingerprint: Fingerprint
     pipeline: Pipeline
     watch: ReadinessWatch
+    signatures: SignatureTable
 
 
 class Proxy:
@@ -68,6 +83,14 @@ class Proxy:
         self._clock = clock
         self._registry = CollectorRegistry()
         self.metrics = Metrics(self._registry, config.models)
+        self._store: Store | None = None
+        self._limit_metrics = LimitMetrics(
+            self._registry, self.metrics.models.label, lambda: None if self._store is None else self._store.stats()
+        )
+        self._protection_metrics = ProtectionMetrics(self._registry)
+        self._executor = ThreadPoolExecutor(os.cpu_count(), "tensorwall-defense")
+        self._own_secret = secrets.token_bytes(SECRET_BYTES)
+        self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
         self._service = Service(lambda: self._now.pipeline, self.metrics, clock)
@@ -78,7 +101,7 @@ class Proxy:
         enable_reflection(self._server)
         self._server.add_generic_rpc_handlers((self._service,))
         self._now = self._generation(config, NOT_ASKED)
-        self._watching = self._spawn(self._now.watch.run())
+        self._watching: list[asyncio.Task[None]] = []
 
     @property
     def config(self) -> Config:
@@ -98,6 +121,8 @@ class Proxy:
         """
         listen = self.config.listen
         grpc_address = self._bind()
+        self._store = await self._open_store(self.config)
+        self._watch()
         await self._server.start()
         try:
             self._admin: AdminServer = await start_admin(
@@ -117,9 +142,12 @@ class Proxy:
         Raises:
             ConfigError: a key or certificate file cannot be used; nothing has changed.
         """
-        old, self._now = self._now, self._generation(config, self._now.watch.readiness)
-        self._watching.cancel()
-        self._watching = self._spawn(self._now.watch.run())
+        new = self._generation(config, self._now.watch.readiness)
+        if config.store != self._now.config.store:
+            old_store, self._store = self._store, await self._open_store(config)
+            self._spawn(_close_later(old_store, self.config.upstream.default_deadline))
+        old, self._now = self._now, new
+        self._watch()
         self.metrics.models.configure(config.models)
         self.metrics.forget_targets()
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
@@ -155,6 +183,9 @@ class Proxy:
         for task in self._background:
             task.cancel()
         await self._now.upstream.close()
+        if self._store is not None:
+            await self._store.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
 
     def _generation(self, config: Config, readiness: Readiness) -> _Generation:
@@ -169,10 +200,59 @@ class Proxy:
             rng=random.Random(),  # noqa: S311  # jitter, not secrets
             retried=self.metrics.retried,
         )
-        identifier = Identifier(config.identity, keys)
-        pipeline = Pipeline(config, identifier, upstream, self.metrics, self._clock)
+        signatures = SignatureTable(
+            protected_models(config.models), partial(self._ask, upstream), partial(self._audit, config)
+        )
+        pipeline = Pipeline(
+            config,
+            Identifier(config.identity, keys),
+            Limiter(config.limits, self._current_store, self._limit_metrics),
+            GuardTable(config, upstream, self._protection_metrics),
+            self._protection(config, signatures),
+            upstream,
+            self.metrics,
+            self._clock,
+        )
         watch = ReadinessWatch(upstream, config.models, self._readiness_changed, self.metrics.target_up, readiness)
-        return _Generation(config, keys, upstream, fingerprint, pipeline, watch)
+        return _Generation(config, keys, upstream, fingerprint, pipeline, watch, signatures)
+
+    def _protection(self, config: Config, signatures: SignatureTable) -> Protection:
+        secret = self._own_secret
+        if config.secret is not None:
+            secret = blake2b(config.secret.encode(), digest_size=SECRET_BYTES, person=b"tensorwall").digest()
+        return Protection(
+            signatures,
+            secret,
+            self._rng,
+            self._executor,
+            self._protection_metrics,
+            config.bounds.message_bytes,
+            self._clock,
+        )
+
+    def _current_store(self) -> Store:
+        assert self._store is not None, "calls come after the start"
+        return self._store
+
+    async def _open_store(self, config: Config) -> Store:
+        return await open_store(config.store, self._limit_metrics.store_took, self._limit_metrics.store_up)
+
+    def _watch(self) -> None:
+        """Readiness and signatures of the configuration in force."""
+        for task in self._watching:
+            task.cancel()
+        self._protection_metrics.forget_problems()
+        self._watching = [self._spawn(self._now.watch.run()), self._spawn(self._now.signatures.run())]
+
+    async def _ask(self, upstream: UpstreamPool, path: str, body: bytes, seconds: float) -> Reply:
+        return await upstream.unary(path, body, (), self._clock() + seconds)
+
+    def _audit(self, config: Config, model: str, found: Signatures) -> None:
+        """Says what in a model's rules contradicts its signatures or leaves a way around them."""
+        said = problems(config.models[model], found)
+        self._protection_metrics.problems(model, len(said))
+        for problem in said:
+            event(log, logging.WARNING, "protection does not fit the model", model=model, problem=problem)
 
     def _readiness_changed(self, readiness: Readiness) -> None:
         event(log, logging.INFO, "ready" if readiness.ready else "not ready", reasons=list(readiness.reasons))
@@ -202,6 +282,13 @@ async def _retire(upstream: UpstreamPool, patience: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(upstream.idle(), patience)
     await upstream.close()
+
+
+async def _close_later(store: Store | None, patience: float) -> None:
+    """Closes a replaced store once the calls that it decided about must have ended."""
+    await asyncio.sleep(patience)
+    if store is not None:
+        await store.close()
 
 
 def _tls_fingerprint(config: Config) -> Fingerprint:

@@ -70,6 +70,10 @@ class InputDefense(Protocol):
         """
 
 
+STEP_NEEDS = ("kind", "takes", "ranged", "finite")
+"""What somebody else's step has to have beside being callable."""
+
+
 class Settings(BaseModel):
     """Settings of a built-in defense: frozen, unknown keys refused."""
 

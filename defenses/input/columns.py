@@ -33,6 +33,11 @@ class ColumnRule(Settings):
         return np.broadcast_to(mask if values.ndim > 1 else mask[0], values.shape)
 
 
+def one_of(values: Array, numbers: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Marks the values that are one of these numbers, as far as their own type can hold it."""
+    return np.isin(values, np.array(numbers, dtype=values.dtype))
+
+
 def first(marked: NDArray[np.bool_], values: Array) -> str:
     """Says where the first marked value stands and what it is."""
     at = np.unravel_index(int(marked.argmax()), marked.shape)

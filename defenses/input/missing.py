@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from defenses.input.base import Array, Batch, Content, InvalidInputError
-from defenses.input.columns import ColumnRule, first
+from defenses.input.columns import ColumnRule, first, one_of
 
 Policy = Literal["refuse", "replace", "keep"]
 
@@ -31,7 +31,7 @@ class Missing(ColumnRule):
     def __call__(self, batch: Batch) -> Array:
         values = batch.values
         selected = self.selected(values)
-        absent = selected & (np.isnan(values) | np.isin(values, self.sentinels))
+        absent = selected & (np.isnan(values) | one_of(values, self.sentinels))
         endless = selected & np.isinf(values)
         replaced = np.zeros(values.shape, dtype=np.bool_)
         for marked, policy in ((absent, self.nan), (endless, self.infinity)):

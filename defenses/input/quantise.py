@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from defenses.input.base import Array, Batch, Content
-from defenses.input.columns import ColumnRule
+from defenses.input.columns import ColumnRule, one_of
 
 
 class Quantise(ColumnRule):
@@ -30,5 +30,5 @@ class Quantise(ColumnRule):
         wide = values.astype(np.float64)
         with np.errstate(over="ignore"):
             on_grid = np.rint((wide - self.offset) / self.step) * self.step + self.offset
-        wanted = self.selected(values) & np.isfinite(on_grid) & ~np.isin(values, self.skip)
+        wanted = self.selected(values) & np.isfinite(on_grid) & ~one_of(values, self.skip)
         return np.where(wanted, on_grid, wide).astype(values.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from defenses.input.base import Array, Batch, Content, InvalidInputError
-from defenses.input.columns import ColumnRule, first
+from defenses.input.columns import ColumnRule, first, one_of
 
 
 class Range(ColumnRule):
@@ -38,7 +38,7 @@ class Range(ColumnRule):
         values = batch.values
         low = -np.inf if self.low is None else self.low
         high = np.inf if self.high is None else self.high
-        outside = self.selected(values) & ((values < low) | (values > high)) & ~np.isin(values, self.skip)
+        outside = self.selected(values) & ((values < low) | (values > high)) & ~one_of(values, self.skip)
         if outside.any() and self.outside == "refuse":
             raise InvalidInputError(f"{first(outside, values)}; {self._wanted()}")
         return np.where(outside, np.clip(values, low, high), values)

@@ -3,8 +3,8 @@
 Xu, Evans, Qi 2018 (NDSS), "Feature Squeezing": an adversarial row's answer changes more under squeezing than a benign
 one's. The score is the largest L1 distance over the squeezers, 0 to 2. What it is worth: it finds attacks that do not
 know of it, and no threshold from a paper holds for another model, so calibrate it on benign rows. It is evaded by an
-attacker who takes the squeezers into the loss (He et al. 2017, "Adversarial example defenses: ensembles of weak defenses
-are not strong").
+attacker who takes the squeezers into the loss (He et al. 2017, "Adversarial example defenses: ensembles of weak
+defenses are not strong").
 """
 
 from typing import Any

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from defenses.imported import Imported
 from defenses.output.answers import Chain, Hardened, harden_lists
 from defenses.output.audit import audit_outputs
 from defenses.output.keys import row_bytes, row_keys
@@ -20,21 +21,23 @@ from defenses.output.semantics import (
     Unknown,
     check,
     infer,
+    is_float,
     resolve,
 )
 from defenses.output.temperature import Temperature
 from defenses.output.top_k import TopK
 
 OutputDefense = Annotated[
-    Round | TopK | LabelOnly | Temperature | Noise | ReverseSigmoid,
+    Round | TopK | LabelOnly | Temperature | Noise | ReverseSigmoid | Imported,
     Field(discriminator="kind"),
 ]
-"""All built-in answer defenses; adding one here makes it configurable."""
+"""All built-in answer defenses and one's own; adding one here makes it configurable."""
 
 __all__ = [
     "AnswerDefense",
     "Chain",
     "Hardened",
+    "Imported",
     "LabelOnly",
     "Noise",
     "OutputDefense",
@@ -52,6 +55,7 @@ __all__ = [
     "check",
     "harden_lists",
     "infer",
+    "is_float",
     "resolve",
     "row_bytes",
     "row_keys",

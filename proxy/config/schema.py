@@ -9,7 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
+
+from proxy.config.protection import LadderStep, Model
+from proxy.config.section import PositiveSeconds, Seconds, Section, freeze, plain
+from proxy.limits import LimitRules
+from proxy.state.settings import MemoryStoreSettings, StoreSettings
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 GRPC_MAX_BYTES = 2**31 - 1
@@ -60,26 +65,14 @@ def _file(value: Path) -> Path:
     return value
 
 
-def _freeze(value: dict[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(value)
-
-
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 MessageSize = Annotated[int, BeforeValidator(_size), Field(gt=0, le=GRPC_MAX_BYTES)]
 Address = Annotated[str, AfterValidator(_address)]
 Target = Annotated[str, AfterValidator(_target)]
 Method = Annotated[str, AfterValidator(_method)]
 File = Annotated[Path, AfterValidator(_file)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
 Compression = Literal["none", "gzip", "deflate"]
-
-
-class Section(BaseModel):
-    """A frozen part of the configuration that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
 class Keepalive(Section):
@@ -237,10 +230,6 @@ class Methods(Section):
     allow: tuple[Method, ...] = Field(default=(), max_length=256)
 
 
-class Model(Section):
-    """One served model. Naming it makes readiness wait for it and gives it its own label in the metrics."""
-
-
 class Shutdown(Section):
     """SIGTERM: not serving at once, `settle` while balancers notice, then up to `drain` for calls in flight."""
 
@@ -256,6 +245,8 @@ class Log(Section):
 
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+Secret = Annotated[str, Field(min_length=16, max_length=1024)]
+CallerId = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class Config(Section):
@@ -266,15 +257,23 @@ class Config(Section):
     identity: Identity = Identity()
     bounds: Bounds = Bounds()
     methods: Methods = Methods()
-    models: Annotated[Mapping[ModelName, Model], Field(max_length=1000), AfterValidator(_freeze)] = Field(
+    models: Annotated[Mapping[ModelName, Model], Field(max_length=1000), AfterValidator(freeze)] = Field(
         default_factory=lambda: MappingProxyType({})
+    )
+    limits: LimitRules = Field(default=(), description="of all inference calls together; a model has its own besides")
+    store: StoreSettings = MemoryStoreSettings()
+    callers: Annotated[Mapping[CallerId, LadderStep], Field(max_length=10_000), AfterValidator(freeze)] = Field(
+        default_factory=lambda: MappingProxyType({}), description="callers put on a step of each model's ladder, by id"
+    )
+    secret: Secret | None = Field(
+        default=None, description="keys the noise of answers, for all replicas alike; one of each process if absent"
     )
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
-    @field_serializer("models")
-    def _plain(self, models: Mapping[str, Model]) -> dict[str, Any]:
-        return {name: model.model_dump(mode="json") for name, model in models.items()}
+    @field_serializer("models", "callers")
+    def _plain(self, value: Mapping[str, Any]) -> Any:
+        return plain(value)
 
     @model_validator(mode="after")
     def _mtls_needs_ca(self) -> "Config":

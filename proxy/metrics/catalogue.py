@@ -1,0 +1,115 @@
+"""Every metric that there is: type, meaning and labels. docs/metrics.md is its table."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Bucket bounds of all latencies: a tenth of a millisecond to a minute."""
+
+DISTANCES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+"""Bucket bounds of L1 distances between probability vectors."""
+
+REFUSAL_REASONS = (
+    "identity",
+    "input",
+    "limit",
+    "limit_store",
+    "metadata",
+    "method",
+    "output",
+    "overload",
+    "purifier",
+    "shutdown",
+    "squeezing",
+    "tensor_budget",
+    "unparsable",
+)
+RETRY_OUTCOMES = ("retried", "budget_exhausted")
+
+CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "tensorwall_calls": ("counter", "Calls ended, by status code.", ("model", "method", "code")),
+    "tensorwall_proxy_seconds": ("histogram", "The proxy's own part of a call's latency.", ("model", "method")),
+    "tensorwall_upstream_seconds": ("histogram", "The upstream's part, retries included.", ("model", "method")),
+    "tensorwall_request_bytes": ("counter", "Request messages received.", ("model",)),
+    "tensorwall_reply_bytes": ("counter", "Reply messages sent.", ("model",)),
+    "tensorwall_rows": ("counter", "Examples in requests.", ("model", "method")),
+    "tensorwall_calls_in_flight": ("gauge", "Calls being worked on.", ()),
+    "tensorwall_refusals": ("counter", "Calls that the proxy itself refused.", ("model", "reason")),
+    "tensorwall_unparsable_requests": ("counter", "Requests forwarded although they are no valid message.", ()),
+    "tensorwall_input_rows": (
+        "counter",
+        "Rows that an input's rule saw: unchanged, changed (in shadow: would have been).",
+        ("model", "input", "mode", "outcome"),
+    ),
+    "tensorwall_input_refusals": ("counter", "Calls that an input's rule refused.", ("model", "input", "mode")),
+    "tensorwall_answer_rows": (
+        "counter",
+        "Rows that an output's rule saw: unchanged, changed (in shadow: would have been).",
+        ("model", "output", "mode", "outcome"),
+    ),
+    "tensorwall_answer_mismatches": (
+        "counter",
+        "Replies whose numbers are not what an output's rule was made for.",
+        ("model", "output", "mode"),
+    ),
+    "tensorwall_defense_seconds": ("histogram", "Time that a call spent in a model's defenses.", ("model", "stage")),
+    "tensorwall_purifier_calls": ("counter", "Rows sent through a purifier, by call.", ("model", "outcome")),
+    "tensorwall_squeezing_disagreement": ("histogram", "L1 distance that squeezing moved a row's answer.", ("model",)),
+    "tensorwall_squeezing_rows": (
+        "counter",
+        "Rows scored, and those above the threshold.",
+        ("model", "mode", "outcome"),
+    ),
+    "tensorwall_squeezing_skipped": ("counter", "Calls that could not be scored.", ("model", "reason")),
+    "tensorwall_protection_problems": (
+        "gauge",
+        "Contradictions between a model's rules and its signatures; the log names them.",
+        ("model",),
+    ),
+    "tensorwall_limit_decisions": (
+        "counter",
+        "Calls that a limit saw: within, near (80 % in use), over (refused, or in shadow it would have been).",
+        ("limit", "model", "by", "mode", "outcome"),
+    ),
+    "tensorwall_limited_rows": ("counter", "Rows in calls that limits refused.", ("model",)),
+    "tensorwall_store_up": ("gauge", "1 if limits are decided where they are configured to be.", ()),
+    "tensorwall_store_seconds": ("histogram", "Time that a decision of a shared store took.", ()),
+    "tensorwall_store_keys": ("gauge", "Counts kept in this process.", ("measure",)),
+    "tensorwall_store_evictions": ("counter", "Counts forgotten before their time.", ("measure",)),
+    "tensorwall_store_fallbacks": ("counter", "Decisions made without the shared store.", ("cause",)),
+    "tensorwall_store_leases": ("gauge", "Calls in flight whose slots are shared.", ()),
+    "tensorwall_store_leases_dropped": ("counter", "Slots that were left to run out.", ()),
+    "tensorwall_upstream_retries": ("counter", "Second tries, and those that the budget forbade.", ("outcome",)),
+    "tensorwall_upstream_up": ("gauge", "1 if the target answered its last probe.", ("target",)),
+    "tensorwall_ready": ("gauge", "1 if the proxy is ready to serve.", ()),
+    "tensorwall_config_reloads": ("counter", "Configurations taken or refused while running.", ("result",)),
+    "tensorwall_config_loaded_timestamp_seconds": ("gauge", "When the configuration in force was taken.", ()),
+    "tensorwall_model_labels_dropped": ("counter", "Calls whose model is counted under `other`.", ()),
+    "tensorwall_build_info": ("gauge", "Always 1; the version is in the label.", ("version",)),
+}
+"""Type, meaning and labels of every metric; counters get the suffix `_total` when they are exposed."""
+
+
+def counter(name: str, registry: CollectorRegistry) -> Counter:
+    """The catalogue's counter of this name, on a registry."""
+    return Counter(name, CATALOGUE[name][1], CATALOGUE[name][2], registry=registry)
+
+
+def gauge(name: str, registry: CollectorRegistry) -> Gauge:
+    """The catalogue's gauge of this name, on a registry."""
+    return Gauge(name, CATALOGUE[name][1], CATALOGUE[name][2], registry=registry)
+
+
+def histogram(name: str, registry: CollectorRegistry, buckets: tuple[float, ...] = SECONDS) -> Histogram:
+    """The catalogue's histogram of this name, on a registry."""
+    return Histogram(name, CATALOGUE[name][1], CATALOGUE[name][2], registry=registry, buckets=buckets)
+
+
+def table() -> str:
+    """The catalogue as the table of docs/metrics.md."""
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for name, (kind, meaning, labels) in CATALOGUE.items():
+        shown = f"{name}_total" if kind == "counter" else name
+        lines.append(f"| `{shown}` | {kind} | {', '.join(labels) or '-'} | {meaning} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,166 @@
+"""From a model's rules to what is done to one caller's call."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from proxy.config.protection import InputRule, LadderStep, Model, Rule, Rules
+from proxy.config.schema import Config
+from proxy.identity import Caller
+from proxy.limits import Limit, compiled, share
+from proxy.metrics import ProtectionMetrics
+from proxy.protection.purify import PurifierCall
+from proxy.protection.sanitize import InputGuard, Purify
+from proxy.protection.shield import OutputGuard, keyed, working_chains
+from proxy.protection.squeeze import SqueezeGuard
+from proxy.upstream import UpstreamPool
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What is done to a call; nothing of it is off.
+
+    Attributes:
+        inputs: the inputs' rules.
+        squeezing: the squeezing rule.
+        outputs: the outputs' rules.
+        limits: of this model.
+    """
+
+    inputs: tuple[InputGuard, ...] = ()
+    squeezing: SqueezeGuard | None = None
+    outputs: tuple[OutputGuard, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """All inputs and features that a rule names."""
+        keys = {name for guard in self.outputs for name in guard.rule.key_inputs}
+        return keys | {guard.name for guard in self.inputs}
+
+    @property
+    def protects(self) -> bool:
+        """Whether requests or replies are looked into."""
+        return bool(self.inputs or self.outputs or self.squeezing)
+
+    @property
+    def enforced(self) -> bool:
+        """Whether any of it may change or refuse something."""
+        guards: list[InputGuard | OutputGuard | SqueezeGuard] = [*self.inputs, *self.outputs]
+        guards += [] if self.squeezing is None else [self.squeezing]
+        return any(guard.enforced for guard in guards)
+
+
+NOTHING = Guards()
+
+
+class GuardTable:
+    """The guards of every configured model, for each tier and ladder step; made once a configuration.
+
+    Args:
+        config: the configuration in force.
+        upstream: where purifying models are served.
+        metrics: told of purifiers' calls.
+    """
+
+    def __init__(self, config: Config, upstream: UpstreamPool, metrics: ProtectionMetrics) -> None:
+        self._models = config.models
+        self._steps = config.callers
+        self._upstream = upstream
+        self._metrics = metrics
+        self._made: dict[tuple[str, str | None, LadderStep | None], _Template] = {}
+
+    def of(self, model: str, caller: Caller) -> Guards:
+        """What is done to a caller's call of a model."""
+        configured = self._models.get(model)
+        if configured is None:
+            return NOTHING
+        tier = caller.tier if configured.tiers is not None and caller.tier in configured.tiers else None
+        key = model, tier, self._steps.get(caller.id)
+        template = self._made.get(key)
+        if template is None:
+            template = self._made[key] = self._template(model, configured.rules(tier, key[2]))
+        return template.all_enforced if template.same_for_all else template.of(share(caller.id))
+
+    def _template(self, model: str, rules: Rules) -> "_Template":
+        return _Template(
+            tuple(
+                (rule, InputGuard(name, rule.chain(name), True, rule.required, self._purifier(model, rule)))
+                for name, rule in (rules.inputs or {}).items()
+                if rule.mode != "off"
+            ),
+            None
+            if rules.squeezing is None or rules.squeezing.mode == "off"
+            else SqueezeGuard(rules.squeezing, rules.squeezing.chains(), True),
+            tuple(
+                (rule, OutputGuard(name, rule, True, working_chains(name, rule), keyed(rule.steps)))
+                for name, rule in (rules.outputs or {}).items()
+                if rule.mode != "off"
+            ),
+            compiled(rules.limits or (), f"model:{model}"),
+        )
+
+    def _purifier(self, model: str, rule: InputRule) -> Purify | None:
+        if rule.purifier is None:
+            return None
+        told: Callable[[str], None] = lambda outcome: self._metrics.purified(model, outcome)  # noqa: E731
+        return PurifierCall(rule.purifier, self._upstream, rule.shape, rule.range, told)
+
+
+class _Template:
+    """Guards before it is known for which caller; which rules are in force depends on the caller's share alone."""
+
+    def __init__(
+        self,
+        inputs: tuple[tuple[Rule, InputGuard], ...],
+        squeezing: SqueezeGuard | None,
+        outputs: tuple[tuple[Rule, OutputGuard], ...],
+        limits: tuple[Limit, ...],
+    ) -> None:
+        self._inputs = inputs
+        self._squeezing = squeezing
+        self._outputs = outputs
+        self._limits = limits
+        rules = [rule for rule, _ in (*inputs, *outputs)] + ([squeezing.rule] if squeezing is not None else [])
+        self.same_for_all = all(_enforced(rule, 0) == _enforced(rule, 100) for rule in rules)
+        self.all_enforced = self.of(0)
+
+    def of(self, caller_share: float) -> Guards:
+        """The guards for a caller at this share of all, 0 to 100."""
+        squeezing = self._squeezing
+        if squeezing is not None:
+            squeezing = replace(squeezing, enforced=_enforced(squeezing.rule, caller_share))
+        return Guards(
+            tuple(replace(guard, enforced=_enforced(rule, caller_share)) for rule, guard in self._inputs),
+            squeezing,
+            tuple(replace(guard, enforced=_enforced(rule, caller_share)) for rule, guard in self._outputs),
+            self._limits,
+        )
+
+
+def _enforced(rule: Rule, caller_share: float) -> bool:
+    return rule.mode == "enforce" and caller_share < rule.percent
+
+
+def protected_models(models: Mapping[str, Model]) -> list[str]:
+    """Models of which any rule looks into requests or replies, so that their signatures are worth knowing."""
+    return [name for name, model in models.items() if any(_looks_in(rules) for rules in all_rules(model))]
+
+
+def all_rules(model: Model) -> list[Rules]:
+    """Every set of rules that some caller can meet, as it then is."""
+    tiers: list[str | None] = [None, *(model.tiers or {})]
+    steps: list[LadderStep | None] = [None, "coarsen", "throttle"]
+    return [model.rules(tier, step) for tier in tiers for step in steps]
+
+
+def must_parse(config: Config) -> bool:
+    """Whether a request that cannot be read has to be refused: any model has a rule or a limit that it might evade."""
+    return bool(config.limits) or any(
+        _looks_in(rules) or rules.limits for model in config.models.values() for rules in all_rules(model)
+    )
+
+
+def _looks_in(rules: Rules) -> bool:
+    squeezing = [rules.squeezing] if rules.squeezing is not None else []
+    found: list[Rule] = [*(rules.inputs or {}).values(), *(rules.outputs or {}).values(), *squeezing]
+    return any(rule.mode != "off" for rule in found)

@@ -1,0 +1,213 @@
+"""A request opened for reading and changing its rows, whatever method it is of.
+
+An *input* is what a rule names: a Predict input, or a feature of the tf.Examples that Classify, Regress and
+MultiInference carry, and that a Predict input may hold serialized.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from defenses.input import InvalidInputError
+from defenses.output import row_bytes
+from protos.example_pb2 import Example, Feature
+from protos.tensor_pb2 import DT_STRING, TensorProto
+from proxy.codec import Decoded, example_input
+from proxy.tensors import UndecodableTensorError, set_array, to_array
+
+Array = NDArray[Any]
+
+_LISTS: dict[str, np.dtype[Any]] = {
+    "float_list": np.dtype(np.float32),
+    "int64_list": np.dtype(np.int64),
+    "bytes_list": np.dtype(object),
+}
+"""The kinds of a feature and the dtype of an array of their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of one input that have one shape and type.
+
+    Attributes:
+        values: (rows, ...), the caller's; strings as an object array of bytes.
+        replace: puts other values of the same shape and dtype in their place.
+        label: says which rows they are where not all rows are alike, else empty.
+    """
+
+    values: Array
+    replace: Callable[[Array], None]
+    label: str = ""
+
+
+class OpenRequest:
+    """One decoded request.
+
+    A Predict input of strings holds serialized tf.Examples if every element is one and one of them has a feature that a
+    rule names; which inputs do so is in no metadata. A batch of which TensorFlow could parse a part only, it refuses.
+
+    Args:
+        decoded: changed in place by `Block.replace`.
+        names: the inputs and features that rules name.
+    """
+
+    def __init__(self, decoded: Decoded, names: Collection[str] = ()) -> None:
+        self.message = decoded.message
+        self.rows = decoded.rows
+        spec = getattr(decoded.message, "model_spec", None)
+        self.names_version = spec is not None and spec.WhichOneof("version_choice") is not None
+        self._tensors = decoded.message.inputs if hasattr(decoded.message, "inputs") else {}
+        held = example_input(decoded.message)
+        self._examples: list[Example] = list(held.examples) if held is not None else []
+        self._context: Example | None = getattr(held, "context", None)
+        self._serialized = [
+            holder
+            for name, proto in self._tensors.items()
+            if name not in names and proto.dtype == DT_STRING and (holder := _serialized(proto, names)) is not None
+        ]
+
+    @property
+    def all_examples(self) -> Iterator[Example]:
+        """Every tf.Example of the request, a shared context not among them."""
+        yield from self._examples
+        for holder in self._serialized:
+            yield from holder.examples
+
+    def tensor(self, name: str) -> TensorProto | None:
+        """The Predict input of this name."""
+        return self._tensors.get(name)  # unlike [], it adds nothing to the message
+
+    def blocks(self, name: str) -> Iterator[Block]:
+        """All rows of an input; none if the request has no such input.
+
+        Raises:
+            InvalidInputError: it has values that cannot be read.
+        """
+        proto = self.tensor(name)
+        if proto is not None:
+            yield Block(_array(proto), partial(set_array, proto))
+        own = list(self.all_examples)
+        yield from feature_blocks(own, name)
+        if self._context is not None:
+            yield from feature_blocks([self._context], name, "the shared context")
+
+    def lacking(self, name: str) -> int | None:
+        """The first tf.Example, by position, that lacks a feature and has none from a shared context either."""
+        if self._context is not None and _has(self._context, name):
+            return None
+        return next((at for at, example in enumerate(self.all_examples) if not _has(example, name)), None)
+
+    def identities(self, names: Collection[str] | None, step: float | None) -> list[bytes]:
+        """What identifies each row's input, read before anything is changed; see `defenses.output.row_bytes`.
+
+        Args:
+            names: inputs that count; None for all.
+            step: as `row_bytes` has it.
+        """
+        if self._tensors and not self._serialized:
+            arrays = {key: _array(proto) for key, proto in self._tensors.items() if names is None or key in names}
+            return row_bytes(arrays, self.rows, step)
+        shared = _arrays(self._context, names) if self._context is not None else {}
+        return [row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples]
+
+    def body(self) -> bytes:
+        """The message, with all that was changed."""
+        for holder in self._serialized:
+            holder.write()
+        raw: bytes = self.message.SerializeToString()
+        return raw
+
+
+def changed_rows(before: Array, after: Array) -> int:
+    """Rows in which the two differ, bit for bit."""
+    if after is before or before.size == 0:
+        return 0
+    if before.ndim == 0:
+        return int(before.tolist() != after.tolist())
+    if before.dtype == object:
+        return sum(old != new for old, new in zip(before.tolist(), after.tolist(), strict=True))
+    old, new = (np.ascontiguousarray(array).reshape(len(array), -1) for array in (before, after))
+    return int((old.view(np.uint8) != new.view(np.uint8)).any(axis=1).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Serialized:
+    """The tf.Examples in a string tensor."""
+
+    proto: TensorProto
+    raw: Array
+    examples: list[Example]
+
+    def write(self) -> None:
+        """Also what no rule changed: one way to read the bytes is left, where parsers might differ."""
+        written = np.empty(len(self.examples), dtype=object)
+        written[:] = [example.SerializeToString() for example in self.examples]
+        if written.tolist() != self.raw.ravel().tolist():
+            set_array(self.proto, written.reshape(self.raw.shape))
+
+
+def _serialized(proto: TensorProto, names: Collection[str]) -> _Serialized | None:
+    try:
+        raw = to_array(proto)
+        examples = [Example.FromString(each) for each in raw.ravel().tolist()]
+    except (DecodeError, UndecodableTensorError):
+        return None
+    named = any(_has(example, name) for example in examples for name in names)
+    return _Serialized(proto, raw, examples) if named else None
+
+
+def _array(proto: TensorProto) -> Array:
+    try:
+        return to_array(proto)
+    except UndecodableTensorError as error:
+        raise InvalidInputError(f"the tensor cannot be read: {error}") from None
+
+
+def _has(example: Example, name: str) -> bool:
+    features = example.features.feature
+    return name in features and features[name].WhichOneof("kind") is not None
+
+
+def _arrays(example: Example, names: Collection[str] | None) -> dict[str, Array]:
+    """One row's features as arrays of one row."""
+    found = {}
+    for name in example.features.feature:
+        kind = example.features.feature[name].WhichOneof("kind")
+        if kind is not None and (names is None or name in names):
+            values = getattr(example.features.feature[name], kind).value
+            found[name] = _typed(list(values), kind)[np.newaxis]
+    return found
+
+
+def feature_blocks(examples: list[Example], name: str, label: str = "") -> Iterator[Block]:
+    """The feature's values, those of one kind and length together."""
+    alike: dict[tuple[str, int], list[Feature]] = {}
+    for example in examples:
+        if _has(example, name):
+            feature = example.features.feature[name]
+            kind = str(feature.WhichOneof("kind"))
+            alike.setdefault((kind, len(getattr(feature, kind).value)), []).append(feature)
+    for (kind, length), features in alike.items():
+        mixed = label or (f"of the rows with {length} values" if len(features) < len(examples) else "")
+        flat = [value for feature in features for value in getattr(feature, kind).value]
+        values = _typed(flat, kind).reshape(len(features), length)
+        yield Block(values, partial(_replace, features, kind, values), mixed)
+
+
+def _typed(values: list[Any], kind: str) -> Array:
+    array: Array = np.empty(len(values), dtype=_LISTS[kind])
+    array[:] = values
+    return array
+
+
+def _replace(features: list[Feature], kind: str, before: Array, after: Array) -> None:
+    for feature, old, new in zip(features, before, after, strict=True):
+        if old.tobytes() != new.tobytes() if old.dtype != object else old.tolist() != new.tolist():
+            held = getattr(feature, kind).value
+            del held[:]
+            held.extend(new.tolist())
