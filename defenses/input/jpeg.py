@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from defenses.input.base import Array, Batch, Content, Settings
-from defenses.input.images import as_images, from_unit, to_unit
+from defenses.input.base import Array, Batch, Content, InvalidInputError, Settings
+from defenses.input.images import as_images, from_levels, to_levels
 
 MAX_SIDE = 65_500
 """Pixels; the format itself ends there."""
@@ -62,16 +62,17 @@ class Jpeg(Settings):
         return self
 
     def __call__(self, batch: Batch) -> Array:
-        unit = as_images(to_unit(batch))
-        pixels = np.rint(unit * 255).astype(np.uint8)
-        decoded = np.empty_like(pixels)
+        pixels = np.rint(as_images(to_levels(batch, 255))).astype(np.uint8)
+        if max(pixels.shape[1:3]) > MAX_SIDE:
+            raise InvalidInputError(
+                f"a row has the shape {list(batch.values.shape[1:])}; a JPEG holds up to {MAX_SIDE} pixels a side"
+            )
+        decoded = np.empty(pixels.shape, dtype=batch.values.dtype)
         for row, generator in enumerate(batch.generators()):
             decoded[row] = self._row(pixels[row], drawn(self.quality, generator))
-        return from_unit(decoded.astype(unit.dtype) / unit.dtype.type(255), batch)
+        return from_levels(decoded, batch, 255)
 
     def _row(self, image: Array, quality: int) -> Array:
-        if 0 in image.shape or max(image.shape[:2]) > MAX_SIDE:
-            return image
         if image.shape[2] == 3:
             return _through(image, quality)
         return np.stack([_through(image[..., channel], quality) for channel in range(image.shape[2])], axis=-1)

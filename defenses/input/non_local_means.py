@@ -6,11 +6,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from defenses.input.base import Array, Batch, Content, Settings
-from defenses.input.images import Floats, as_images, from_unit, pieces, to_unit
+from defenses.input.images import Floats, as_images, from_levels, neighbourhoods, to_levels
+
+_LEAST = -60.0
+"""Exponents of weights end here: 1e-26 counts for nothing beside a pixel's own 1, and denormal numbers are slow."""
 
 
 class NonLocalMeans(Settings):
-    """Non-local means (Buades, Coll, Morel 2005), one of feature squeezing's squeezers (Xu et al. 2018).
+    """Non-local means (Buades, Coll, Morel 2005), one of feature squeezing's squeezers (Xu et al. 2018: 11-3-4).
 
     A pixel becomes the mean over a `search` x `search` window, weighted by exp(-d / strength**2), where d is the mean
     squared difference of the two pixels' `patch` x `patch` surroundings over all channels. Borders are mirrored. The
@@ -36,44 +39,62 @@ class NonLocalMeans(Settings):
         return self
 
     def __call__(self, batch: Batch) -> Array:
-        images = as_images(to_unit(batch))
+        images = as_images(to_levels(batch))
+        edge = self.search // 2 + self.patch // 2
         result = np.empty_like(images)
-        for rows in pieces(images, 8):
-            result[rows] = self._filtered(images[rows])
-        return from_unit(result, batch)
+        for at, around in neighbourhoods(images, edge, edge):
+            result[at] = self._means(around).transpose(1, 2, 3, 0)
+        return from_levels(result, batch)
 
-    def _filtered(self, images: Floats) -> Floats:
-        _, height, width, _ = images.shape
-        reach, half = self.search // 2, self.patch // 2
-        edge = reach + half
-        padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge), (0, 0)), mode="symmetric")
-        around = padded[:, reach : reach + height + 2 * half, reach : reach + width + 2 * half]
-        total = np.zeros_like(images)
-        weights = np.zeros((*images.shape[:3], 1), dtype=images.dtype)
-        scale = images.dtype.type(-1.0 / (self.strength**2 * self.patch**2 * images.shape[3]))
-        for down in range(self.search):
-            for right in range(self.search):
-                shifted = padded[:, down : down + height + 2 * half, right : right + width + 2 * half]
-                weight = np.exp(self._patch_sum(_squares(around, shifted), height, width) * scale)[..., np.newaxis]
-                total += weight * shifted[:, half : half + height, half : half + width]
-                weights += weight
-        return total / weights
+    def _means(self, around: Floats) -> Floats:
+        """(channels, rows, lines, width) from the same with an edge around it."""
+        reach = self.search // 2
+        edge = reach + self.patch // 2
+        height, width = around.shape[2] - 2 * edge, around.shape[3] - 2 * edge
 
-    def _patch_sum(self, squares: Floats, height: int, width: int) -> Floats:
-        rows = squares[:, :height].copy()
-        for down in range(1, self.patch):
-            rows += squares[:, down : down + height]
-        result = rows[:, :, :width].copy()
-        for right in range(1, self.patch):
-            result += rows[:, :, right : right + width]
-        return result
+        def moved(down: int, right: int) -> Floats:
+            return around[:, :, edge + down : edge + down + height, edge + right : edge + right + width]
+
+        total = moved(0, 0).copy()
+        weights = np.ones((*around.shape[1:2], height, width), dtype=around.dtype)
+        ahead = [(down, right) for down in range(reach + 1) for right in range(-reach, reach + 1)][reach + 1 :]
+        for down, right in ahead:
+            # The weight of two pixels is the same both ways, so each serves the pixel ahead and the one behind.
+            weight = self._weights(around, down, right)
+            left = max(0, right)
+            for lines, columns, pixels in (
+                (down, left, moved(down, right)),
+                (0, left - right, moved(-down, -right)),
+            ):
+                one = weight[:, lines : lines + height, columns : columns + width]
+                weights += one
+                total += one * pixels
+        total /= weights
+        return total
+
+    def _weights(self, around: Floats, down: int, right: int) -> Floats:
+        """(rows, lines + down, width + |right|): of each pixel, from the first that is behind another, and its next."""
+        half, reach = self.patch // 2, self.search // 2
+        lines, columns = around.shape[2] - 2 * reach + down, around.shape[3] - 2 * reach + abs(right)
+        top, left = reach - down, reach - max(0, right)
+        pixels = around[:, :, top : top + lines, left : left + columns]
+        difference = pixels - around[:, :, reach : reach + lines, left + right : left + right + columns]
+        difference *= difference
+        squares = difference.sum(axis=0)
+        summed = _sums(_sums(squares, 2 * half, axis=1), 2 * half, axis=2)
+        summed *= around.dtype.type(-1.0 / (self.strength**2 * self.patch**2 * len(around)))
+        np.maximum(summed, around.dtype.type(_LEAST), out=summed)
+        weights: Floats = np.exp(summed, out=summed)
+        return weights
 
 
-def _squares(one: Floats, other: Floats) -> Floats:
-    """Squared differences (rows, height, width), added up over the channels one by one, whatever the batch."""
-    difference = one - other
-    difference *= difference
-    total: Floats = difference[..., 0].copy()
-    for channel in range(1, difference.shape[3]):
-        total += difference[..., channel]
-    return total
+def _sums(values: Floats, more: int, axis: int) -> Floats:
+    """Each value and as many `more` that follow it along an axis, which becomes so much shorter."""
+    if not more:
+        return values
+    size = values.shape[axis] - more
+    parts = [values[(slice(None),) * axis + (slice(start, start + size),)] for start in range(more + 1)]
+    result = parts[0] + parts[1]
+    for part in parts[2:]:
+        result += part
+    return result

@@ -11,9 +11,9 @@ from defenses.input.base import Array, Batch, Content, Settings
 class RandomNoise(Settings):
     """Adds Gaussian noise of a standard deviation of `sigma` times the range (RND: Qin et al. 2021).
 
-    Small noise costs little accuracy and misleads black-box searches, which compare answers to nearly equal inputs. A
-    caller who asks several times and averages, or an attack with expectation over the noise (EOT), passes it; that
-    costs them rows, which limits count.
+    It works value by value, so rows may have any shape. Small noise costs little accuracy and misleads black-box
+    searches, which compare answers to nearly equal inputs. A caller who asks several times and averages, or an attack
+    with expectation over the noise (EOT), passes it; that costs them rows, which limits count.
     """
 
     kind: Literal["random_noise"] = "random_noise"
@@ -26,8 +26,9 @@ class RandomNoise(Settings):
     def __call__(self, batch: Batch) -> Array:
         values = batch.values
         kind = np.float32 if values.dtype == np.float32 else np.float64
-        deviation = kind(self.sigma * (batch.range[1] - batch.range[0]))
-        noisy = np.empty_like(values)
+        noise = np.empty_like(values)
         for row, generator in enumerate(batch.generators()):
-            noisy[row] = values[row] + deviation * generator.standard_normal(values.shape[1:], dtype=kind)
-        return np.clip(noisy, *batch.range)
+            noise[row] = generator.standard_normal(values.shape[1:], dtype=kind)
+        noise *= kind(self.sigma * (batch.range[1] - batch.range[0]))
+        noise += values
+        return np.clip(noise, *batch.range, out=noise)

@@ -33,22 +33,20 @@ class RandomResizePad(Settings):
         return result.reshape(batch.values.shape)
 
     def _place(self, image: Floats, frame: Floats, generator: np.random.Generator) -> None:
-        height, width, channels = image.shape
+        height, width = image.shape[:2]
         share = generator.uniform(self.smallest, 1.0)
         tall, wide = max(1, round(height * share)), max(1, round(width * share))
         top, left = generator.integers(0, height - tall + 1), generator.integers(0, width - wide + 1)
-        rows = _weights(tall, height, image.dtype) @ image.reshape(height, -1)
-        across = rows.reshape(tall, width, channels).transpose(1, 0, 2).reshape(width, -1)
-        resized = (_weights(wide, width, image.dtype) @ across).reshape(wide, tall, channels).transpose(1, 0, 2)
-        frame[top : top + tall, left : left + wide] = resized
+        lines = _resized(image, tall)
+        frame[top : top + tall, left : left + wide] = _resized(lines.swapaxes(0, 1), wide).swapaxes(0, 1)
 
 
-def _weights(small: int, large: int, dtype: "np.dtype[np.floating]") -> Floats:
-    """(small, large): linear interpolation between pixel centres; every row sums to 1."""
-    at = np.clip((np.arange(small) + 0.5) * large / small - 0.5, 0, large - 1)
-    below = np.minimum(at.astype(np.intp), max(0, large - 2))
-    share = at - below
-    weights = np.zeros((small, large), dtype=dtype)
-    weights[np.arange(small), below] = 1 - share
-    weights[np.arange(small), np.minimum(below + 1, large - 1)] += share
-    return weights
+def _resized(values: Floats, size: int) -> Floats:
+    """The first axis shrunk to `size` by linear interpolation between the centres of pixels."""
+    last = len(values) - 1
+    at = np.clip((np.arange(size) + 0.5) * len(values) / size - 0.5, 0, last)
+    below = at.astype(np.intp)
+    share = (at - below).astype(values.dtype).reshape(-1, *(1,) * (values.ndim - 1))
+    result: Floats = values[below] * (1 - share)
+    result += values[np.minimum(below + 1, last)] * share
+    return result
