@@ -8,9 +8,6 @@ from pydantic import Field, model_validator
 from defenses.input.base import Array, Batch, Content, Settings
 from defenses.input.images import Floats, as_images, from_levels, neighbourhoods, to_levels
 
-_LEAST = -60.0
-"""Exponents of weights end here: 1e-26 counts for nothing beside a pixel's own 1, and denormal numbers are slow."""
-
 
 class NonLocalMeans(Settings):
     """Non-local means (Buades, Coll, Morel 2005), one of feature squeezing's squeezers (Xu et al. 2018: 11-3-4).
@@ -83,7 +80,6 @@ class NonLocalMeans(Settings):
         squares = difference.sum(axis=0)
         summed = _sums(_sums(squares, 2 * half, axis=1), 2 * half, axis=2)
         summed *= around.dtype.type(-1.0 / (self.strength**2 * self.patch**2 * len(around)))
-        np.maximum(summed, around.dtype.type(_LEAST), out=summed)
         weights: Floats = np.exp(summed, out=summed)
         return weights
 

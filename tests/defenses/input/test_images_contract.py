@@ -164,6 +164,16 @@ def test_what_a_median_leaves_keeps_its_bits(size: int, dtype: Any) -> None:
     assert InputChain("x", (Median(size=size),))(values, seeds_for(1)).tobytes() == values.tobytes()
 
 
+@pytest.mark.parametrize("size", range(2, 10))
+def test_a_median_of_zeros_of_both_signs_has_one_sign(size: int) -> None:
+    """Which of the two a minimum takes depends on where in the array it stands, so on the row's neighbours."""
+    values = np.random.default_rng(0).choice([-0.0, -0.0, 0.0, 0.0, 5.0], size=(3, 12, 11)).astype(np.float32)
+    after = InputChain("x", (Median(size=size),))(values, seeds_for(3))
+    became_zero = (values == 5.0) & (after == 0.0)
+    assert became_zero.any()
+    assert not np.signbit(after[became_zero]).any()
+
+
 @pytest.mark.parametrize(("dtype", "bounds"), [("float32", (0.0, 1.0)), ("float32", (0.0, 255.0)), ("uint8", (0, 255))])
 def test_eight_bits_keep_the_bits_of_eight_bit_images(dtype: str, bounds: Range) -> None:
     levels = np.arange(256).reshape(1, 16, 16)
