@@ -7,6 +7,7 @@ Fashion-MNIST where it can be had (apt-get install dataset-fashion-mnist). About
 """
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -32,6 +33,7 @@ def main() -> None:
         folder = Path(name)
         with quiet(folder / "imports.log"), warnings.catch_warnings(action="ignore"):
             from benchmarks.defenses import report, run
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice on speed
         results = run.run(SCALES[arguments.scale], dataset, arguments.out / "demo", folder)
     (arguments.out / "bench-defenses.json").write_text(results.model_dump_json(indent=1) + "\n")
     report.plot(results, arguments.out / "bench-defenses.png")

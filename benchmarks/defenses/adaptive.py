@@ -106,8 +106,8 @@ def _transpose(step: RandomResizePad, batch: Batch) -> Pull:
         columns[row, left : left + wide] = _shrinking(wide, width)
 
     def pull(gradient: Images) -> Images:
-        back: Images = rows.transpose(0, 2, 1)[:, None] @ gradient.transpose(0, 3, 1, 2) @ columns[:, None]
-        return back.transpose(0, 2, 3, 1)
+        back = rows.transpose(0, 2, 1)[:, None] @ gradient.transpose(0, 3, 1, 2) @ columns[:, None]
+        return np.asarray(back.transpose(0, 2, 3, 1), dtype=np.float32)
 
     return pull
 
@@ -115,4 +115,5 @@ def _transpose(step: RandomResizePad, batch: Batch) -> Pull:
 def _shrinking(small: int, large: int) -> Images:
     """(small, large): linear interpolation between pixel centres."""
     at = np.clip((np.arange(small) + 0.5) * large / small - 0.5, 0, large - 1)
-    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(large))).astype(np.float32)
+    weights = np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(large)))
+    return np.asarray(weights, dtype=np.float32)

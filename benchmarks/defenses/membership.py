@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.defenses import networks
@@ -131,9 +131,7 @@ def _best_cut(members: Scores, others: Scores) -> tuple[float, float]:
 def _by_shadow(asked: list[Scores], own: list[Scores]) -> Advantage:
     """A classifier learns from the shadow's answers (rows, features) what those to members look like."""
     inside = np.repeat([1, 0], [len(own[0]), len(own[1])])
-    judge = HistGradientBoostingClassifier(
-        max_iter=100, learning_rate=0.05, max_leaf_nodes=8, class_weight="balanced", random_state=0
-    )
+    judge = RandomForestClassifier(min_samples_leaf=10, class_weight="balanced", random_state=0)
     judge.fit(np.concatenate(own), inside)
     members, others = (judge.predict_proba(features)[:, 1] for features in asked)
     return Advantage.of(members > 0.5, others > 0.5, _auc(members, others))

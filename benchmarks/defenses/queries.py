@@ -18,6 +18,7 @@ from benchmarks.defenses.scale import EPSILON, Scale
 from benchmarks.defenses.served import Caller, Images, Labels, right
 
 Logits = NDArray[np.float32]
+Ask = Callable[[Images], Logits]
 BATCH = 512
 
 
@@ -40,9 +41,17 @@ def square(caller: Caller, images: Images, labels: Labels, scale: Scale, seed: i
     images, labels = images[: scale.square_rows], labels[: scale.square_rows]
     np.random.seed(seed)  # noqa: NPY002  # the attack draws from numpy's global generator
     before = caller.rows
-    ask = Memory(caller) if remember else lambda rows: caller(rows).logits
+
+    def ask(rows: Images) -> Logits:
+        return caller(rows).logits
+
     attack = SquareAttack(
-        _black_box(ask, images), norm=np.inf, eps=EPSILON, max_iter=scale.square_steps, batch_size=BATCH, verbose=False
+        _black_box(Memory(ask) if remember else ask, images),
+        norm=np.inf,
+        eps=EPSILON,
+        max_iter=scale.square_steps,
+        batch_size=BATCH,
+        verbose=False,
     )
     adversarial = attack.generate(images, labels)
     asked = caller.rows - before
@@ -108,10 +117,14 @@ class _Hop:
 
 
 class Memory:
-    """Asks for each image once. It lives as long as one attack."""
+    """Asks for each image once. It lives as long as one attack.
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    Args:
+        ask: gives logits (rows, classes).
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
         self._known: dict[bytes, Logits] = {}
 
     def __call__(self, images: Images) -> Logits:
@@ -119,12 +132,12 @@ class Memory:
         names = [blake2b(image.tobytes(), digest_size=16).digest() for image in images]
         fresh = {name: row for row, name in enumerate(names) if name not in self._known}
         if fresh:
-            answers = self._caller(images[list(fresh.values())]).logits
+            answers = self._ask(images[list(fresh.values())])
             self._known.update(zip(fresh, answers, strict=True))
         return np.stack([self._known[name] for name in names])
 
 
-def _black_box(ask: Callable[[Images], Logits], images: Images) -> Any:
+def _black_box(ask: Ask, images: Images) -> Any:
     classes = ask(images[:1]).shape[1]
     return BlackBoxClassifierNeuralNetwork(
         ask, input_shape=images.shape[1:], nb_classes=classes, channels_first=False, clip_values=(0.0, 1.0)

@@ -18,7 +18,7 @@ GUESSING = 0.1
 ATTACKS = {
     "fgsm": "FGSM",
     "pgd": "PGD",
-    "other": "PGD, other model",
+    "other": "surrogate PGD",
     "square": "Square",
     "hop": "HopSkipJump",
     "adaptive": "adaptive",
@@ -67,7 +67,7 @@ def _evasion_notes(results: Results) -> str:
     return (
         f"Accuracy in % on {results.data} under attacks of L-inf {results.epsilon:g}; {FAILS.strip()}: no better than "
         f"without a defense, or than guessing, within 95 % intervals (clean: worse than without). FGSM and PGD "
-        f'({scale["steps"]} steps) know the model but not the defense; "other model" is PGD on a surrogate. Square '
+        f"({scale['steps']} steps) know the model but not the defense; surrogate PGD knows neither. Square "
         f"(up to {scale['square_steps']} steps) and HopSkipJump (about {none.hop.queries:,.0f} queries an image) ask "
         f"through the proxy. The adaptive attacker knows model and defense (BPDA, EOT over {scale['draws']} draws). "
         f"Rows: {none.clean.rows}; Square {none.square.accuracy.rows}; HopSkipJump {none.hop.accuracy.rows}. Time: the "

@@ -31,7 +31,13 @@ class Share(Record):
         value = count / rows
         middle = (value + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
         half = Z / (1 + Z**2 / rows) * math.sqrt(value * (1 - value) / rows + Z**2 / (4 * rows**2))
-        return cls(count=count, rows=rows, value=value, low=max(0.0, middle - half), high=min(1.0, middle + half))
+        return cls(
+            count=count,
+            rows=rows,
+            value=value,
+            low=min(value, max(0.0, middle - half)),
+            high=max(value, min(1.0, middle + half)),
+        )
 
 
 class Queried(Record):

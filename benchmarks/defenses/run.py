@@ -18,7 +18,7 @@ from benchmarks.defenses.adaptive import Attacker
 from benchmarks.defenses.results import Evasion, Results, Secrets, Share
 from benchmarks.defenses.scale import EPSILON, SEED, Scale
 from benchmarks.defenses.served import Caller, Images, Labels, right
-from benchmarks.defenses.suite import NONE, SECRETS_SUITE, SUITE, Defense
+from benchmarks.defenses.suite import NONE, SUITES, Defense
 from proxy.demo.data import Dataset
 from proxy.demo.model import DemoModel, demo_model
 from tests.processes import Backend, serving_backend, serving_proxy
@@ -57,7 +57,7 @@ class Material:
     asked: Images
 
 
-def run(scale: Scale, dataset: Dataset, cache: Path, folder: Path, suite: tuple[Defense, ...] = SUITE) -> Results:
+def run(scale: Scale, dataset: Dataset, cache: Path, folder: Path) -> Results:
     """Measures everything.
 
     Args:
@@ -65,10 +65,11 @@ def run(scale: Scale, dataset: Dataset, cache: Path, folder: Path, suite: tuple[
         dataset: what the demo's model is trained on.
         cache: keeps trained models.
         folder: for the servers' files.
-        suite: the defenses, `NONE` first.
     """
-    began = time.monotonic()
-    progress = tqdm(total=1 + len(suite) + len(SECRETS_SUITE), desc="models and adversarial images", smoothing=0)
+    began, suite = time.monotonic(), SUITES[scale.name]
+    progress = tqdm(
+        total=1 + len(suite.evasion) + len(suite.secrets), desc="models and adversarial images", smoothing=0
+    )
     with progress, contextlib.ExitStack() as open_things:
         material = prepare(scale, dataset, cache)
         progress.update()
@@ -79,12 +80,12 @@ def run(scale: Scale, dataset: Dataset, cache: Path, folder: Path, suite: tuple[
         backend = open_things.enter_context(serving_backend({name: model.versions for name, model in served.items()}))
         bare = open_things.enter_context(_calling(NONE, backend, material.model.name, folder / "bare"))
         evasion, secrets = [], []
-        for defense in suite:
+        for defense in suite.evasion:
             progress.set_description(defense.name)
             with _calling(defense, backend, material.model.name, folder / "defended") as caller:
                 evasion.append(_evasion(material, defense, caller, bare))
             progress.update()
-        for defense in SECRETS_SUITE:
+        for defense in suite.secrets:
             progress.set_description(f"secrets: {defense.name}")
             secrets.append(_secrets(material, defense, backend, bare, folder / "secrets"))
             progress.update()

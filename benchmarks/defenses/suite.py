@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -102,7 +102,21 @@ CHAINS = (
         random=True,
     ),
 )
-SUITE = (NONE, *INPUT_DEFENSES, *ANSWER_DEFENSES, *CHAINS)
-"""All lines, the undefended first: the others are compared with it."""
-SECRETS_SUITE = (NONE, *ANSWER_DEFENSES)
-"""Lines of the tables on membership and surrogates."""
+
+
+class Suite(NamedTuple):
+    """Lines of the tables, the undefended first: the others are compared with it.
+
+    Attributes:
+        evasion: of the table on attacks.
+        secrets: of the table on membership and surrogates.
+    """
+
+    evasion: tuple[Defense, ...]
+    secrets: tuple[Defense, ...]
+
+
+FULL = Suite((NONE, *INPUT_DEFENSES, *ANSWER_DEFENSES, *CHAINS), (NONE, *ANSWER_DEFENSES))
+TINY = Suite((NONE, INPUT_DEFENSES[1], CHAINS[1]), (NONE, ANSWER_DEFENSES[2]))
+SUITES = {"full": FULL, "tiny": TINY}
+"""By the scale's name."""

@@ -51,7 +51,8 @@ def steal(asked: Images, answers: Answers, images: Images, labels: Labels, serve
 def other_images(rows: int, side: int, rng: np.random.Generator) -> Images:
     """Handwritten digits (scikit-learn's 1,797), turned, moved, thickened and shaded at random: (rows, side, side, 1).
 
-    Nothing in them is of the served model's data set; the variety makes it show more of its classes.
+    Nothing in them is of the served model's data set; the variety makes it show more of its classes. (Where
+    digits are what it was trained on, for want of Fashion-MNIST, this holds for the variety alone.)
     """
     originals = load_digits().images.astype(np.float32) / 16
     chosen = originals[rng.integers(0, len(originals), rows)]
