@@ -1,8 +1,9 @@
 """The attacker who knows the defense: PGD through it, by BPDA and EOT (Athalye, Carlini, Wagner 2018).
 
 Forward, every image passes the real steps, with fresh draws where they are random. Backward, a step counts as the
-identity, which suits filters that leave an image much as it was (BPDA). Random resize and pad moves pixels, so there
-the exact transpose of what was drawn takes its place. The gradient is the mean over the draws (EOT).
+identity, which suits steps that leave an image much as it was, and a smoothing one as a 3x3 mean (BPDA). Random resize
+and pad moves pixels, so there the exact transpose of what was drawn takes its place. The gradient is the mean over the
+draws (EOT).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from benchmarks.defenses.scale import EPSILON
 from benchmarks.defenses.served import Images, Labels
 from benchmarks.defenses.suite import RANGE
-from defenses.input import Batch, InputDefense, RandomResizePad, row_seeds
+from defenses.input import Batch, InputDefense, Median, NonLocalMeans, RandomResizePad, TotalVariation, row_seeds
 
 STEP = EPSILON / 10
 BATCH = 1000
@@ -73,7 +75,7 @@ def through(
     pulls = []
     for step in defense:
         batch = Batch(images, row_seeds(rng, len(images)), RANGE)
-        pulls.append(_transpose(step, batch) if isinstance(step, RandomResizePad) else _identity)
+        pulls.append(_way_back(step, batch))
         images = np.clip(step(batch), *RANGE).astype(np.float32)
     return images, tuple(pulls)
 
@@ -89,8 +91,22 @@ def _gradient(network: Any, seen: Any, labels: Any) -> tuple[Any, Any]:
     return tape.gradient(loss, seen), own - others
 
 
+def _way_back(step: InputDefense, batch: Batch) -> Pull:
+    match step:
+        case RandomResizePad():
+            return _transpose(step, batch)
+        case Median() | NonLocalMeans() | TotalVariation():
+            return _smoothed
+        case _:
+            return _identity
+
+
 def _identity(gradient: Images) -> Images:
     return gradient
+
+
+def _smoothed(gradient: Images) -> Images:
+    return np.asarray(ndimage.uniform_filter(gradient, (1, 3, 3, 1)), dtype=np.float32)
 
 
 def _transpose(step: RandomResizePad, batch: Batch) -> Pull:

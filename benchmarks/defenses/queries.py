@@ -23,7 +23,7 @@ BATCH = 512
 
 
 class SpentError(Exception):
-    """The attacker has used up the queries."""
+    """The attacker has used up the queries, or has lost the way."""
 
 
 def square(caller: Caller, images: Images, labels: Labels, scale: Scale, seed: int, *, remember: bool) -> Queried:
@@ -61,8 +61,8 @@ def square(caller: Caller, images: Images, labels: Labels, scale: Scale, seed: i
 def hop_skip_jump(caller: Caller, images: Images, labels: Labels, scale: Scale, seed: int) -> Queried:
     """HopSkipJump (Chen et al. 2020), which needs the predicted class only.
 
-    It starts from the nearest image of another class, so its queries all go to the boundary; what it finds is drawn
-    back into the ball.
+    It starts from the nearest image of another class, so its queries all go to the boundary. What it finds is drawn
+    along its line to the ball's surface if that still misleads, or else into the ball.
     """
     known = caller(images).classes
     chosen, wanted = images[: scale.hop_rows], labels[: scale.hop_rows]
@@ -72,15 +72,22 @@ def hop_skip_jump(caller: Caller, images: Images, labels: Labels, scale: Scale, 
     for row in np.flatnonzero(attacked):
         np.random.seed(seed + int(row))  # noqa: NPY002  # the attack draws from numpy's global generator
         start = _nearest(chosen[row], images[known != wanted[row]])
-        found = _Hop(caller, chosen[row], int(wanted[row]), scale)(start)
-        adversarial[row] = np.clip(found, chosen[row] - EPSILON, chosen[row] + EPSILON)
+        found = _Hop(caller, chosen[row], int(wanted[row]), scale)(start) - chosen[row]
+        inside = np.clip(found, -EPSILON, EPSILON)
+        outermost = inside * (EPSILON / max(np.abs(inside).max(), 1e-6))
+        either = np.clip(chosen[row] + np.stack([outermost, inside]), 0, 1).astype(np.float32)
+        adversarial[row] = either[int(right(caller, either[:1], wanted[row : row + 1])[0])]
     asked = caller.rows - before
     still = attacked & right(caller, adversarial, wanted)
     return Queried(accuracy=Share.of(still), queries=asked / max(1, int(attacked.sum())))
 
 
 class _Hop:
-    """The attack on one image. Bounded: with answers that vary, its search for a step might never end."""
+    """The attack on one image.
+
+    With answers that vary, its search for a step might never end, or its boundary shrink onto the image itself, where
+    it divides by zero. Then the image nearest to the ball's surface that was ever misclassified has to do.
+    """
 
     def __init__(self, caller: Caller, image: Images, label: int, scale: Scale) -> None:
         self._caller, self._image, self._label, self._scale = caller, image, label, scale
@@ -88,7 +95,7 @@ class _Hop:
         self._best, self._distance = image, np.inf
 
     def __call__(self, start: Images) -> Images:
-        """The adversarial image: the attack's own, or the nearest seen when the queries are used up."""
+        """The adversarial image: the attack's own, or the best seen when that breaks off."""
         attack = HopSkipJump(
             _black_box(self._ask, self._image[None]),
             norm=np.inf,
@@ -105,10 +112,10 @@ class _Hop:
 
     def _ask(self, images: Images) -> Logits:
         self._left -= len(images)
-        if self._left < 0:
+        if self._left < 0 or not np.isfinite(images).all():
             raise SpentError
         logits = self._caller(images).logits
-        distance = np.abs(images - self._image).max(axis=(1, 2, 3))
+        distance = np.abs(np.abs(images - self._image).max(axis=(1, 2, 3)) - EPSILON)
         distance[logits.argmax(axis=1) == self._label] = np.inf
         nearest = int(distance.argmin())
         if distance[nearest] < self._distance:

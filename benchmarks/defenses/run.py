@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -73,21 +74,20 @@ def run(scale: Scale, dataset: Dataset, cache: Path, folder: Path) -> Results:
     with progress, contextlib.ExitStack() as open_things:
         material = prepare(scale, dataset, cache)
         progress.update()
-        served = {
-            material.model.name: material.model,
-            **{target.model.name: target.model for target in material.targets},
-        }
-        backend = open_things.enter_context(serving_backend({name: model.versions for name, model in served.items()}))
-        bare = open_things.enter_context(_calling(NONE, backend, material.model.name, folder / "bare"))
+        name = material.model.name
+        models = {target.model.name: target.model.versions for target in material.targets}
+        backend = open_things.enter_context(serving_backend(models))
+        bare = open_things.enter_context(_calling(NONE, backend, models, folder / "bare"))[name]
         evasion, secrets = [], []
         for defense in suite.evasion:
             progress.set_description(defense.name)
-            with _calling(defense, backend, material.model.name, folder / "defended") as caller:
-                evasion.append(_evasion(material, defense, caller, bare))
+            with _calling(defense, backend, models, folder / "defended") as callers:
+                evasion.append(_evasion(material, defense, callers[name], bare))
             progress.update()
         for defense in suite.secrets:
             progress.set_description(f"secrets: {defense.name}")
-            secrets.append(_secrets(material, defense, backend, bare, folder / "secrets"))
+            with _calling(defense, backend, models, folder / "defended") as callers:
+                secrets.append(_secrets(material, defense, callers, bare))
             progress.update()
     return Results(
         data=dataset.name,
@@ -131,16 +131,15 @@ def prepare(scale: Scale, dataset: Dataset, cache: Path) -> Material:
 
 
 @contextlib.contextmanager
-def _calling(defense: Defense, backend: Backend, model: str, folder: Path) -> Iterator[Caller]:
-    """A caller of a model through a proxy with this defense; the proxy is gone after the block."""
+def _calling(defense: Defense, backend: Backend, models: Iterable[str], folder: Path) -> Iterator[Mapping[str, Caller]]:
+    """A caller for each model, by name, through one proxy with this defense; the proxy is gone after the block."""
     folder.mkdir(exist_ok=True)
-    with (
-        serving_proxy(
-            folder, backend.address, models={model: defense.rules}, secret=f"benchmark of seed {SEED}"
-        ) as proxy,
-        Caller(proxy.address, model) as caller,
-    ):
-        yield caller
+    rules = {model: deepcopy(defense.rules) for model in models}  # YAML would write shared parts as references
+    with contextlib.ExitStack() as open_things:
+        proxy = open_things.enter_context(
+            serving_proxy(folder, backend.address, models=rules, secret=f"benchmark of seed {SEED}")
+        )
+        yield {model: open_things.enter_context(Caller(proxy.address, model)) for model in rules}
 
 
 def _evasion(material: Material, defense: Defense, caller: Caller, bare: Caller) -> Evasion:
@@ -171,14 +170,10 @@ def _adapted(material: Material, defense: Defense) -> Images:
     return attacker(images, material.labels, (random_start, material.pgd), scale.steps)
 
 
-def _secrets(material: Material, defense: Defense, backend: Backend, bare: Caller, folder: Path) -> Secrets:
+def _secrets(material: Material, defense: Defense, callers: Mapping[str, Caller], bare: Caller) -> Secrets:
     began = time.monotonic()
-    found = []
-    for target in material.targets:
-        with _calling(defense, backend, target.model.name, folder) as caller:
-            found.append(membership.attack(target, caller, defense))
-    with _calling(defense, backend, material.model.name, folder) as caller:
-        answers = caller(material.asked)
+    found = [membership.attack(target, callers[target.model.name], defense) for target in material.targets]
+    answers = callers[material.model.name](material.asked)
     rows = material.scale.fidelity_rows
     images, labels = material.dataset.x_test[:rows], material.dataset.y_test[:rows].astype(np.int64)
     stolen = surrogate.steal(material.asked, answers, images, labels, bare(images).classes, material.scale)
