@@ -1,5 +1,7 @@
 """The attackers' own parts: what they send stays within the bound, and their gradients are the right ones."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.defenses.adaptive import Attacker, through
-from benchmarks.defenses.queries import Memory
-from benchmarks.defenses.scale import EPSILON
+from benchmarks.defenses.queries import Memory, hop_skip_jump
+from benchmarks.defenses.scale import EPSILON, TINY
+from benchmarks.defenses.served import Answers, Caller
 from benchmarks.defenses.suite import FULL, Defense
 from benchmarks.defenses.surrogate import other_images
 from defenses.input import RandomResizePad
@@ -50,6 +53,26 @@ def test_remembered_images_are_asked_for_once() -> None:
     assert memory(images[[0, 1, 1, 2]]).ravel().tolist() == [0, 10, 10, 20]
     assert memory(images).ravel().tolist() == [0, 10, 20, 30]
     assert sorted(asked) == [0, 1, 2, 3]
+
+
+RNG = np.random.default_rng(0)
+
+
+class Coin(Caller):
+    """A model of two classes that answers at random."""
+
+    def __call__(self, images: NDArray[np.float32]) -> Answers:
+        self.rows += len(images)
+        logits = RNG.standard_normal((len(images), 2)).astype(np.float32)
+        return Answers(logits, logits)
+
+
+def test_hop_skip_jump_ends_whatever_the_answers_are() -> None:
+    images = np.random.default_rng(1).random((20, 8, 8, 1), dtype=np.float32)
+    with Coin("localhost:1", "coin") as caller:
+        found = hop_skip_jump(caller, images, np.zeros(20, dtype=np.int64), replace(TINY, hop_rows=20), seed=0)
+    assert found.accuracy.rows == 20
+    assert 0 < found.queries <= TINY.hop_queries + 1
 
 
 def test_other_images_are_the_same_for_the_same_seed() -> None:
