@@ -105,7 +105,8 @@ class _Hop:
             verbose=False,
         )
         try:
-            found: Images = attack.generate(self._image[None], x_adv_init=start[None])[0]
+            with np.errstate(divide="ignore", invalid="ignore"):  # it is noticed in `_ask`
+                found: Images = attack.generate(self._image[None], x_adv_init=start[None])[0]
         except SpentError:
             return self._best
         return found
