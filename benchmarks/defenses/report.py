@@ -128,7 +128,7 @@ def plot(results: Results, path: Path) -> None:
     """A picture of both tables, as PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 7), layout="constrained")
+    figure = Figure(figsize=(16, 8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     shown = ("clean", "pgd", "square", "hop", "adaptive")
     names = {"clean": "clean", **ATTACKS}
@@ -144,10 +144,10 @@ def plot(results: Results, path: Path) -> None:
             _points(right, advantages, offset=-0.2 * number, label=f"membership by {attack}, {found.model}")
     right.set_yticks(range(len(results.secrets)), [secrets.defense for secrets in results.secrets])
     right.set(title="What the answers tell", xlabel="fidelity in %, advantage in points")
-    for axes in (left, right):
+    for axes, columns in ((left, 5), (right, 2)):
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(loc="best", fontsize="small")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=columns, fontsize="small")
     figure.savefig(path, dpi=120)
 
 

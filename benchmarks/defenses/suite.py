@@ -117,6 +117,6 @@ class Suite(NamedTuple):
 
 
 FULL = Suite((NONE, *INPUT_DEFENSES, *ANSWER_DEFENSES, *CHAINS), (NONE, *ANSWER_DEFENSES))
-TINY = Suite((NONE, INPUT_DEFENSES[1], CHAINS[1]), (NONE, ANSWER_DEFENSES[2]))
+TINY = Suite((NONE, CHAINS[1]), (NONE, ANSWER_DEFENSES[2]))
 SUITES = {"full": FULL, "tiny": TINY}
 """By the scale's name."""
