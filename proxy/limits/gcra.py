@@ -13,8 +13,8 @@ unit an interval. `max(tat, now) - now` is the *backlog*: the share of the burst
 
 Time is in whole nanoseconds, because sums of them are exact for ever: a float64 of seconds since 1970 moves in steps of
 240 ns, which is a quarter of an interval at a million rows a second. Only `need` is rounded, down to a nanosecond, so
-that a burst of N always admits N. A machine that decides 100,000 calls a second spends at least 10 us of interval on
-each one that it admits, so this rounding stays below 0.01 % of the rate.
+that a burst of N always admits N. The rate is then too high by less than one nanosecond a call: at most 1 % for calls
+of one unit at 10,000,000 units a second, and less for all that is slower or larger.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,8 @@ class Decision(NamedTuple):
 
     Attributes:
         allowed: whether the call may pass.
-        new_tat: the theoretical arrival time to store, ns; the old one if the call may not pass.
+        new_tat: the theoretical arrival time to store, ns. If the call may not pass it is the old one, cut to a full
+            burst from now.
         remaining: units that could still pass at this moment.
         retry_after: seconds until a call of this cost would pass; 0 if it does now, None if it never will, because the
             cost is larger than the burst.
@@ -56,7 +57,8 @@ def backlog(now: int, tat: int, tolerance: int) -> int:
     """How much of `tolerance` ns is in use at `now`, both moments in ns.
 
     A backlog beyond the tolerance cannot come about by admitting calls. It shows that the clock went back or that the
-    rule became stricter, and is cut to the tolerance, so that nobody waits longer than for a full burst.
+    rule became stricter, and is cut to the tolerance (and has to be stored so), so that nobody waits longer than for a
+    full burst.
     """
     ahead = tat - now
     if ahead <= 0:
@@ -87,7 +89,9 @@ def decide(now: int, tat: int, cost: int, emission_interval: float, burst: int) 
     if after <= tolerance:
         return Decision(True, now + after, _units(tolerance - after, emission_interval), 0.0, after / NANOSECONDS)
     wait = None if cost > burst else (after - tolerance) / NANOSECONDS
-    return Decision(False, tat, _units(tolerance - used, emission_interval), wait, used / NANOSECONDS)
+    return Decision(
+        False, min(tat, now + tolerance), _units(tolerance - used, emission_interval), wait, used / NANOSECONDS
+    )
 
 
 def _units(room: int, emission_interval: float) -> int:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from proxy.state.tasks import ended
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -64,9 +66,7 @@ class Batches(Generic[T, R]):
         """Ends; what is waiting or under way raises ConnectionError."""
         _fail(self._waiting, ConnectionError("closed"))
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await ended(self._task)
 
 
 def _fail(requests: Iterable[tuple[T, asyncio.Future[R]]], error: Exception) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from proxy.state.tasks import ended
+
 log = logging.getLogger(__name__)
 
 FIRST_PROBE_SECONDS = 0.1
@@ -62,9 +64,7 @@ class Breaker:
 
     async def close(self) -> None:
         """Ends the probing."""
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.gather(self._recovery, return_exceptions=True)
+        await ended(self._recovery)
 
 
 def _described(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.limits.verdict import Lease
+from proxy.state.tasks import ended
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,6 @@ class LeaseKeeper:
 
     async def close(self) -> None:
         """Gives back what is waiting and ends."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await ended(self._task)
         with contextlib.suppress(Exception):  # what cannot be given back runs out
             await self._flush()

@@ -52,7 +52,10 @@ class Backlogs:
         return len(self._tats)
 
     def used(self, key: str, capacity: int, now: int, /) -> int:
-        return backlog(now, self._tats.get(key, 0), capacity)
+        tat = self._tats.get(key, 0)
+        if tat - now > capacity:
+            self._tats[key] = now + capacity
+        return backlog(now, tat, capacity)
 
     def put(self, key: str, used: int, _capacity: int, now: int, /) -> None:
         tats = self._tats

@@ -33,13 +33,23 @@ local function day_and_spent(stored)
   return today, 0
 end
 
+local function store_backlog(key, used)
+  local ns = now_ns + used
+  local tat = string.format("%d.%09d", now_s + math.floor(ns / SECOND), ns % SECOND)
+  redis.call("SET", key, tat, "PX", whole(math.ceil(used / 1000000) + SLACK_MS))
+end
+
 local used_of = {}
 
 function used_of.backlog(key, capacity)
   local s, ns = string.match(redis.call("GET", key) or "", "^(%d+)%.(%d+)$")
   if not s then return 0 end
   local ahead = (tonumber(s) - now_s) * SECOND + (tonumber(ns) - now_ns)
-  return math.max(0, math.min(ahead, capacity))
+  if ahead > capacity then -- the clock went back, or the rule became stricter
+    store_backlog(key, capacity)
+    return capacity
+  end
+  return math.max(0, ahead)
 end
 
 function used_of.day(key)
@@ -58,11 +68,7 @@ end
 
 local charge = {}
 
-function charge.backlog(key, used)
-  local ns = now_ns + used
-  local tat = string.format("%d.%09d", now_s + math.floor(ns / SECOND), ns % SECOND)
-  redis.call("SET", key, tat, "PX", whole(math.ceil(used / 1000000) + SLACK_MS))
-end
+charge.backlog = store_backlog
 
 function charge.day(key, used)
   local day = day_and_spent(redis.call("GET", key))
