@@ -8,17 +8,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from typing_extensions import TypeAliasType
 
 from proxy.config.schema import Config
 
 
 def reference() -> str:
-    """Markdown: one section for each part of the file, one row for each key."""
-    return "\n".join(_section("", Config))
+    """Markdown: one section for each part of the file, where it is first used, and one row for each key."""
+    return "\n".join(_section("", Config, set()))
 
 
-def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
-    yield f"## `{path or 'the file'}`\n"
+def _section(path: str, model: type[BaseModel], written: set[type[BaseModel]]) -> Iterator[str]:
+    written.add(model)
+    yield f"## `{path or 'the file'}`{_kind(model)}\n"
     yield f"{inspect.cleandoc(model.__doc__ or '')}\n"
     if model.model_fields:
         yield "| key | default | meaning |\n|---|---|---|"
@@ -27,7 +29,14 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
         yield ""
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
-            yield from _section(f"{path}.{name}".lstrip("."), inner)
+            if inner not in written:
+                yield from _section(f"{path}.{name}".lstrip("."), inner, written)
+
+
+def _kind(model: type[BaseModel]) -> str:
+    """What a member of a union is called in the file."""
+    field = model.model_fields.get("kind")
+    return "" if field is None else f": {typing.get_args(field.annotation)[0]}"
 
 
 def _default(field: FieldInfo) -> str:
@@ -63,6 +72,8 @@ def _summary(field: FieldInfo) -> str:
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """The configuration models that an annotation mentions."""
+    if isinstance(annotation, TypeAliasType):
+        return _models(annotation.__value__)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in typing.get_args(annotation) for model in _models(argument)]

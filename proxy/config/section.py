@@ -25,4 +25,7 @@ def plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A frozen mapping of sections or plain values, ready for YAML or JSON."""
     if value is None:
         return None
-    return {key: item.model_dump(mode="json") if isinstance(item, BaseModel) else item for key, item in value.items()}
+    return {
+        key: item.model_dump(mode="json", exclude_none=True) if isinstance(item, BaseModel) else item
+        for key, item in value.items()
+    }

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.metrics import CATALOGUE, MAX_LEARNED_MODELS, OTHER, Metrics, ModelLabels, table
+from proxy.metrics import (
+    CATALOGUE,
+    MAX_LEARNED_MODELS,
+    OTHER,
+    LimitMetrics,
+    Metrics,
+    ModelLabels,
+    ProtectionMetrics,
+    table,
+)
+from proxy.state import StoreStats
 
 ROOT = Path(__file__).parents[2]
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -37,6 +47,8 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     end(metrics, "m")
     metrics.refused(model="m", reason="overload")
     metrics.target_up("a:1", True)
+    LimitMetrics(registry, metrics.models.label, lambda: StoreStats({"slots": 1}, {"day": 2}, {"away": 3}))
+    ProtectionMetrics(registry)
     families = exposed(registry)
     for name, (kind, meaning, labels) in CATALOGUE.items():
         family = families[name]
