@@ -85,7 +85,9 @@ class EncodedImage(Settings):
             raise InvalidInputError(f"the image has {len(data)} bytes; send up to {self.max_bytes}")
         header = read_header(data)
         if header is None or header.format not in self.formats:
-            raise InvalidInputError(f"it is no image that is accepted; send {' or '.join(self.formats).upper()}")
+            raise InvalidInputError(
+                f"it is no image that is accepted; send {' or '.join(map(str.upper, self.formats))}"
+            )
         if header.width * header.height > self.max_pixels:
             raise InvalidInputError(
                 f"the image has {header.width} x {header.height} pixels; send up to {self.max_pixels} in all"

@@ -25,7 +25,9 @@ def test_an_input_defense() -> None:
     step = STEP.validate_python({"kind": "import", "path": f"{EXAMPLES}:Threshold", "settings": {"lowest": 0.5}})
     chain = InputChain("x", (loaded(step, STEP_NEEDS),))
     seeds = np.zeros(1, dtype=np.uint64)
-    np.testing.assert_array_equal(chain(np.array([[0.4, 0.6]], dtype=np.float32), seeds), np.float32([[0, 0.6]]))
+    np.testing.assert_array_equal(
+        chain(np.array([[0.4, 0.6]], dtype=np.float32), seeds), np.array([[0, 0.6]], dtype=np.float32)
+    )
     with pytest.raises(InvalidInputError, match="row 0 is empty"):
         chain(np.array([[0.4, 0.1]], dtype=np.float32), seeds)
 
