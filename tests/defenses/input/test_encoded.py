@@ -1,5 +1,6 @@
 """Encoded images: nothing but pixels comes out, and nothing large is ever decoded."""
 
+import contextlib
 import io
 import struct
 import time
@@ -19,10 +20,10 @@ RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
 
-def encoded(pixels: Any = PIXELS, format: str = "PNG", mode: str | None = None, **options: Any) -> bytes:
+def encoded(pixels: Any = PIXELS, kind: str = "PNG", mode: str | None = None, **options: Any) -> bytes:
     image = Image.fromarray(pixels)
     file = io.BytesIO()
-    (image if mode is None else image.convert(mode)).save(file, format=format, **options)
+    (image if mode is None else image.convert(mode)).save(file, format=kind, **options)
     return file.getvalue()
 
 
@@ -86,7 +87,7 @@ def test_nothing_but_pixels_is_left() -> None:
     text.add_text("secret", "taken at home", zip=True)
     trailing = b"taken at home"
     for data in (
-        encoded(format="JPEG", exif=exif, comment=b"taken at home", icc_profile=b"taken at home" * 20) + trailing,
+        encoded(kind="JPEG", exif=exif, comment=b"taken at home", icc_profile=b"taken at home" * 20) + trailing,
         encoded(exif=exif, pnginfo=text, icc_profile=b"taken at home" * 20) + trailing,
     ):
         cleaned = clean(data)
@@ -102,10 +103,8 @@ def test_a_text_bomb_in_a_png_does_no_harm() -> None:
     swollen = chunk(b"zTXt", b"k\0\0" + zlib.compress(b"\0" * 200_000_000, 9))
     with_bomb = data[:33] + swollen + data[33:]
     tracemalloc.start()
-    try:
-        clean(with_bomb)
-    except InvalidInputError as error:
-        assert "broken" in str(error)
+    with contextlib.suppress(InvalidInputError):
+        assert b"zTXt" not in clean(with_bomb)
     assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
     tracemalloc.stop()
 
@@ -116,8 +115,8 @@ def test_a_text_bomb_in_a_png_does_no_harm() -> None:
         (b"", "it is no image that is accepted; send JPEG or PNG"),
         (b"GIF89a" + bytes(100), "it is no image that is accepted"),
         (encoded()[:40], "the PNG is broken; encode the image anew"),
-        (encoded(format="JPEG")[:200], "the JPEG is broken|no image that is accepted"),
-        (encoded(format="JPEG", mode="CMYK"), "its pixels are CMYK; send RGB or grey"),
+        (encoded(kind="JPEG")[:200], "the JPEG is broken|no image that is accepted"),
+        (encoded(kind="JPEG", mode="CMYK"), "its pixels are CMYK; send RGB or grey"),
     ],
 )
 def test_what_is_no_image_is_refused(data: bytes, problem: str) -> None:
@@ -131,7 +130,7 @@ def test_bounds_and_formats() -> None:
     with pytest.raises(InvalidInputError, match="bytes; send up to 10"):
         clean(encoded(), max_bytes=10)
     with pytest.raises(InvalidInputError, match="send PNG"):
-        clean(encoded(format="JPEG"), formats=["png"])
+        clean(encoded(kind="JPEG"), formats=["png"])
     assert clean(encoded(), encode_as="jpeg").startswith(b"\xff\xd8")
     with pytest.raises(InvalidInputError, match="no place in a JPEG"):
         clean(encoded(mode="RGBA"), encode_as="jpeg")
@@ -145,16 +144,14 @@ def test_steps_work_on_the_pixels() -> None:
 
 
 def test_a_random_quality_comes_from_the_rows_seed() -> None:
-    data = encoded(format="JPEG", quality=95)
+    data = encoded(kind="JPEG", quality=95)
     made = {seed: clean(data, seed, quality=[10, 95]) for seed in range(6)}
     assert len(set(made.values())) > 2
     assert clean(data, 3, quality=[10, 95]) == made[3]
 
 
-@given(st.binary(max_size=200), st.integers(0, 400), st.sampled_from([encoded(), encoded(format="JPEG")]))
+@given(st.binary(max_size=200), st.integers(0, 400), st.sampled_from([encoded(), encoded(kind="JPEG")]))
 @settings(deadline=None, max_examples=300)
 def test_damaged_images_are_cleaned_or_refused(damage: bytes, at: int, data: bytes) -> None:
-    try:
+    with contextlib.suppress(InvalidInputError):  # any other exception is a defect
         assert pixels(clean(data[:at] + damage + data[at + len(damage) :], max_pixels=10**6)).size
-    except InvalidInputError as error:
-        assert str(error).startswith("row 0: ")
