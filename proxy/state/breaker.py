@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from proxy.logs import event
 from proxy.state.tasks import ended
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tensorwall.state")
 
 FIRST_PROBE_SECONDS = 0.1
 SLOWEST_PROBE_SECONDS = 5.0
@@ -43,7 +44,7 @@ class Breaker:
         """Closes the way, if it is not closed already, and begins to probe."""
         if self.good:
             self.good = False
-            log.warning("%s is away: %s", self._name, _described(error))
+            event(log, logging.WARNING, f"{self._name} is away", problem=_described(error))
             self._recovery = asyncio.get_running_loop().create_task(self._recover())
             self._on_change(False)
 
@@ -54,12 +55,12 @@ class Breaker:
             try:
                 await self._probe()
             except Exception as error:  # whatever it is, the way is not good
-                log.debug("%s is still away: %s", self._name, _described(error))
+                event(log, logging.DEBUG, f"{self._name} is still away", problem=_described(error))
                 pause = min(2 * pause, SLOWEST_PROBE_SECONDS)
             else:
                 break
         self.good = True
-        log.info("%s is back", self._name)
+        event(log, logging.INFO, f"{self._name} is back")
         self._on_change(True)
 
     async def close(self) -> None:

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.limits.verdict import Lease
+from proxy.logs import event
 from proxy.state.tasks import ended
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tensorwall.state")
 
 MAX_RELEASED = 10_000
 """Leases that wait to be given back; beyond, they are left to run out."""
@@ -84,7 +85,7 @@ class LeaseKeeper:
             try:
                 await self._turn(loop.time())
             except Exception as error:  # the store is away; the next turn tries again
-                log.debug("leases wait for the store: %s: %s", type(error).__name__, error)
+                event(log, logging.DEBUG, "leases wait for the store", problem=f"{type(error).__name__}: {error}")
 
     async def _turn(self, now: float) -> None:
         renew = now >= self._due
