@@ -50,7 +50,7 @@ class InputChain:
 
         Args:
             values: (rows, ...), numbers of a real type or an object array of bytes. Never changed.
-            seeds: (rows,), see `base.row_seeds`.
+            seeds: (rows,), see `base.row_seeds`; any, if there are no values.
 
         Returns:
             An array of the same shape and dtype; elements that no step changed are bit for bit what they were.
@@ -62,10 +62,10 @@ class InputChain:
         if not self.steps:
             return values
         self._check(values)
-        if seeds.shape != values.shape[:1]:
-            raise ValueError(f"seeds have the shape {seeds.shape}; {len(values)} rows need ({len(values)},)")
         if values.size == 0:
             return values
+        if seeds.shape != values.shape[:1]:
+            raise ValueError(f"seeds have the shape {seeds.shape}; {len(values)} rows need ({len(values)},)")
         rows = self._shaped(values)
         for number, step in enumerate(self.steps, start=1):
             rows = self._applied(step, rows, seeds ^ np.uint64(_MIX * number % 2**64))

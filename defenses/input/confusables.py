@@ -2,9 +2,8 @@
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
-from typing import Any
 
 _WORD = re.compile(r"\w+")
 _NO_SCRIPT = frozenset({"COMMON", "INHERITED", "UNKNOWN"})
@@ -94,30 +93,11 @@ def _target(char: str, candidates: list[str]) -> str:
     return ""
 
 
-@cache
-def _scripts() -> Any:
+@lru_cache(20_000)
+def _script(char: str) -> str:
+    """The Unicode script of a character, in capitals."""
     from confusable_homoglyphs.categories import alias
 
-    return alias
-
-
-def _script(char: str) -> str:
     if char.isascii():
         return "LATIN" if char.isalpha() else "COMMON"
-    script: str = _script_of(char)
-    return script
-
-
-@cache
-def _table() -> dict[str, str]:
-    return {}
-
-
-def _script_of(char: str) -> str:
-    table = _table()
-    found = table.get(char)
-    if found is None:
-        found = str(_scripts()(char))
-        if len(table) < 20_000:
-            table[char] = found
-    return found
+    return str(alias(char))

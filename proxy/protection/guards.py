@@ -42,13 +42,6 @@ class Guards:
         """Whether requests or replies are looked into."""
         return bool(self.inputs or self.outputs or self.squeezing)
 
-    @property
-    def enforced(self) -> bool:
-        """Whether any of it may change or refuse something."""
-        guards: list[InputGuard | OutputGuard | SqueezeGuard] = [*self.inputs, *self.outputs]
-        guards += [] if self.squeezing is None else [self.squeezing]
-        return any(guard.enforced for guard in guards)
-
 
 NOTHING = Guards()
 

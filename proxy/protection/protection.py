@@ -17,7 +17,7 @@ from proxy.metrics import ProtectionMetrics
 from proxy.protection.guards import Guards
 from proxy.protection.requests import OpenRequest
 from proxy.protection.sanitize import INLINE_BYTES, Sanitizer, check_signature, invalid
-from proxy.protection.shield import OutputGuard, Shield
+from proxy.protection.shield import Shield
 from proxy.protection.squeeze import NotSqueezableError, SqueezeGuard, enlarge, judge, refused_text
 from proxy.signatures import DEFAULT, Signature, SignatureTable
 from proxy.upstream import Reply
@@ -101,8 +101,9 @@ class Protection:
             Rejection: an input is not acceptable.
         """
         started = self._clock()
-        exchange = Exchange(path, decoded.model, body, guards, decoded.rows)
-        await self._sanitize(OpenRequest(decoded, guards.names), exchange, self._signature(decoded), deadline)
+        request = OpenRequest(decoded, guards.names)
+        exchange = Exchange(path, decoded.model, body, guards, request.rows)
+        await self._sanitize(request, exchange, self._signature(decoded), deadline)
         self._metrics.took(decoded.model, "sanitize", self._clock() - started)
         return exchange
 
@@ -168,13 +169,8 @@ class Protection:
     def _identify(self, request: OpenRequest, exchange: Exchange) -> None:
         for guard in exchange.guards.outputs:
             if guard.keyed:
-                exchange.identities[guard.name] = self._identities(request, guard)
-
-    def _identities(self, request: OpenRequest, guard: OutputGuard) -> list[bytes]:
-        try:
-            return request.identities(guard.rule.key_inputs or None, guard.rule.key_step)
-        except InvalidInputError as error:
-            raise invalid("", str(error)) from None
+                rule = guard.rule
+                exchange.identities[guard.name] = request.identities(rule.key_inputs or None, rule.key_step)
 
     def _check(self, request: OpenRequest, exchange: Exchange, signature: Signature) -> None:
         for guard in exchange.guards.inputs:

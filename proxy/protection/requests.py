@@ -44,6 +44,13 @@ class Block:
     replace: Callable[[Array], None]
     label: str = ""
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are; rows of nothing do not count, since a shape may claim any number of them."""
+        if self.values.size == 0:
+            return 0
+        return len(self.values) if self.values.ndim else 1
+
 
 class OpenRequest:
     """One decoded request.
@@ -58,11 +65,13 @@ class OpenRequest:
 
     def __init__(self, decoded: Decoded, names: Collection[str] = ()) -> None:
         self.message = decoded.message
-        self.rows = decoded.rows
         spec = getattr(decoded.message, "model_spec", None)
         self.names_version = spec is not None and spec.WhichOneof("version_choice") is not None
         self._tensors = decoded.message.inputs if hasattr(decoded.message, "inputs") else {}
         held = example_input(decoded.message)
+        # A shape with a zero in it may claim any number of rows; rows with values are bounded by what they claim.
+        sizes = [_first_size(proto) for name, proto in self._tensors.items() if decoded.claims[name]]
+        self.rows = max(sizes, default=0) if self._tensors else decoded.rows
         self._examples: list[Example] = list(held.examples) if held is not None else []
         self._context: Example | None = getattr(held, "context", None)
         self._serialized = [
@@ -110,8 +119,12 @@ class OpenRequest:
             step: as `row_bytes` has it.
         """
         if self._tensors and not self._serialized:
-            arrays = {key: _array(proto) for key, proto in self._tensors.items() if names is None or key in names}
-            return row_bytes(arrays, self.rows, step)
+            wanted = {key: proto for key, proto in self._tensors.items() if names is None or key in names}
+            try:
+                arrays = {key: to_array(proto) for key, proto in wanted.items()}
+            except UndecodableTensorError:  # of a type without a numpy form
+                return [b"".join(wanted[key].SerializeToString(deterministic=True) for key in sorted(wanted))]
+            return row_bytes(arrays, self.rows, step) if self.rows else []
         shared = _arrays(self._context, names) if self._context is not None else {}
         return [row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples]
 
@@ -159,6 +172,11 @@ def _serialized(proto: TensorProto, names: Collection[str]) -> _Serialized | Non
         return None
     named = any(_has(example, name) for example in examples for name in names)
     return _Serialized(proto, raw, examples) if named else None
+
+
+def _first_size(proto: TensorProto) -> int:
+    dims = proto.tensor_shape.dim
+    return dims[0].size if dims else 1
 
 
 def _array(proto: TensorProto) -> Array:

@@ -1,6 +1,7 @@
 """The request's side: every input that has a rule is cleaned before the model sees it."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from defenses.input import InputChain, InvalidInputError, row_seeds
 from protos.tensor_pb2 import DataType
 from proxy.errors import Rejection
+from proxy.logs import event
 from proxy.metrics import ProtectionMetrics
 from proxy.protection.requests import Block, OpenRequest, changed_rows
 from proxy.signatures import TensorSpec
+
+log = logging.getLogger("tensorwall.sanitize")
 
 Array = NDArray[Any]
 Purify = Callable[[Array, float], Awaitable[Array | None]]
@@ -90,6 +94,12 @@ class Sanitizer:
                 self._metrics.input_refused(model, guard.name, guard.mode)
                 if guard.enforced:
                     raise
+            except Exception:
+                if guard.enforced:
+                    raise
+                event(
+                    log, logging.ERROR, "input defense failed in shadow", exc_info=True, model=model, input=guard.name
+                )
         return changed
 
     async def _clean_input(
@@ -106,7 +116,7 @@ class Sanitizer:
         for block, after in cleaned:
             rows = changed_rows(block.values, after)
             touched += rows
-            self._metrics.input_rows(model, guard.name, guard.mode, len(np.atleast_1d(block.values)), rows)
+            self._metrics.input_rows(model, guard.name, guard.mode, block.rows, rows)
             if rows and guard.enforced:
                 block.replace(after)
         return guard.enforced and touched > 0
@@ -116,7 +126,7 @@ class Sanitizer:
         if guard.purify is not None and values.size:
             purified = await guard.purify(values, deadline)
             values = values if purified is None else purified
-        seeds = row_seeds(self._rng, values.shape[0] if values.ndim else 0)
+        seeds = row_seeds(self._rng, values.shape[0] if values.ndim and values.size else 0)
         try:
             if size <= INLINE_BYTES:
                 return guard.chain(values, seeds)

@@ -121,6 +121,8 @@ class Shield:
     ) -> bool:
         try:
             values = part.sample()
+            if values.size == 0:
+                return False
             chain = self._chain(part, values, model, version, guard)
             if chain is None:
                 return False
@@ -128,6 +130,11 @@ class Shield:
             rows, changed, replace = _hardened(part, values, chain, keys)
         except (SemanticsMismatchError, SemanticsUnknownError, UndecodableTensorError) as error:
             self._mismatch(model, guard, str(error))
+            return False
+        except Exception:
+            if guard.enforced:
+                raise
+            event(log, logging.ERROR, "answer defense failed in shadow", exc_info=True, model=model, output=guard.name)
             return False
         self._metrics.answer_rows(model, guard.name, guard.mode, rows, changed)
         if changed and guard.enforced:

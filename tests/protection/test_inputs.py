@@ -173,3 +173,30 @@ def test_dtypes_without_numbers_are_refused(protect: Protect) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         send(protected.channel, "Predict", request.SerializeToString())
     assert "quantise takes numbers, not booleans" in str(caught.value.details())
+
+
+def test_rows_of_nothing_cost_nothing(protect: Protect, direct: grpc.Channel) -> None:
+    noise = {"semantics": "probabilities", "steps": [{"kind": "noise", "epsilon": 0.1}]}
+    squeezing = {"input": "x", "output": "probs", "threshold": 1, "copies": [[{"kind": "quantise", "step": 1}]]}
+    protected = protect({"inputs": {"x": WHOLE}, "outputs": {"probs": noise}, "squeezing": squeezing})
+    request = predict_request(version=1, x=X)
+    empty = tensor.TensorProto(dtype=tensor.DT_FLOAT)
+    for size in (2**40, 0):
+        empty.tensor_shape.dim.add(size=size)
+    request.inputs["x"].CopyFrom(empty)
+    answers = []
+    for channel in (direct, protected.channel):
+        with pytest.raises(grpc.RpcError) as caught:
+            send(channel, "Predict", request.SerializeToString())
+        answers.append((caught.value.code(), caught.value.details()))
+    assert answers[0] == answers[1], "the model's own refusal"
+    assert predict(protected.channel, x=X)["probs"].shape == (2, 3)
+
+
+def test_a_defense_that_breaks_in_shadow_harms_nobody(protect: Protect, direct: grpc.Channel) -> None:
+    path = "tests.defenses.broken:Broken"
+    inputs = {"x": {"mode": "shadow", "steps": [{"kind": "import", "path": path}]}}
+    outputs = {"probs": {"mode": "shadow", "semantics": "probabilities", "steps": [{"kind": "import", "path": path}]}}
+    protected = protect({"inputs": inputs, "outputs": outputs})
+    np.testing.assert_array_equal(predict(protected.channel, x=X)["probs"], predict(direct, x=X)["probs"])
+    assert "failed in shadow" in protected.proxy.process.log()
