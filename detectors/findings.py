@@ -1,0 +1,115 @@
+"""What detectors say: readings of statistics, and findings, which are readings that benign traffic hardly gives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+from detectors.observation import Floats
+
+SubjectKind: TypeAlias = Literal["caller", "group", "cluster"]
+
+
+class Technique(StrEnum):
+    """What an attacker is after."""
+
+    EVASION = "evasion"
+    EXTRACTION = "extraction"
+    MEMBERSHIP = "membership"
+    INVERSION = "inversion"
+
+    @property
+    def atlas(self) -> str:
+        """Technique of MITRE ATLAS."""
+        return {
+            Technique.EVASION: "AML.T0043.001",
+            Technique.EXTRACTION: "AML.T0024.002",
+            Technique.MEMBERSHIP: "AML.T0024.000",
+            Technique.INVERSION: "AML.T0024.001",
+        }[self]
+
+    @property
+    def owasp(self) -> str:
+        """Entry of the OWASP Machine Learning Security Top 10 (2023)."""
+        return {
+            Technique.EVASION: "ML01",
+            Technique.EXTRACTION: "ML05",
+            Technique.MEMBERSHIP: "ML04",
+            Technique.INVERSION: "ML03",
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who or what a reading is about.
+
+    Attributes:
+        kind: a caller, a group of callers, or a cluster of near rows whoever sent them.
+        id: the caller's id, the group's, or the cluster's.
+    """
+
+    kind: SubjectKind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Near rows that belong together, whoever sent them.
+
+    Attributes:
+        members: (n, DIMENSIONS) float32 embeddings, a bounded sample.
+        radius: a row within this distance of a member belongs to the cluster.
+        callers: rows of each of the callers with the most, a bounded number.
+    """
+
+    members: Floats
+    radius: float
+    callers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One statistic of one subject.
+
+    Attributes:
+        detector: its name, as in the configuration.
+        statistic: `detector.what`: the name under which a profile knows its benign distribution.
+        subject: whom it is about.
+        technique: what it speaks for.
+        value: of the statistic; larger is worse.
+        time: of the last row in it, seconds since 1970.
+        window: seconds from its first row to its last.
+        rows: how many rows it was made from.
+        seen: rows of the subject so far.
+        cluster: where the subject is one.
+        note: in words, for whoever reads the evidence; no number in it decides anything.
+    """
+
+    detector: str
+    statistic: str
+    subject: Subject
+    technique: Technique
+    value: float
+    time: float
+    window: float
+    rows: int
+    seen: int
+    cluster: Cluster | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A reading held against the benign profile.
+
+    Attributes:
+        reading: what was read.
+        surprise: -log10 of the share of benign subjects that ever read as much; 3 is one in a thousand.
+        threshold: the value at which the profile's false-positive rate is reached.
+        alone: the value is above the threshold, so that the finding is enough by itself.
+    """
+
+    reading: Reading
+    surprise: float
+    threshold: float
+    alone: bool
