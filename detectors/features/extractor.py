@@ -1,0 +1,186 @@
+"""Digest, fingerprint and embedding of each row of a request.
+
+The *fingerprint* is Blacklight's (Li et al., USENIX Security 2022, arXiv 2006.14042) with windows over the quantised
+row, of which the smallest salted hashes are kept, and with one change: windows of one value count not, since a shared
+background is no likeness. The *embedding* is the block-averaged row, without its mean and of length 1 if it is an image
+(so that brightness and contrast are no difference, and fresh noise averages out), turned by a salted random projection
+(Johnson and Lindenstrauss), which keeps distances and hides what the coordinates mean.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.features.reduce import (
+    FINE,
+    GRID,
+    blocks,
+    byte_values,
+    is_image,
+    mixed,
+    shortened,
+    trigrams,
+    windows,
+)
+from detectors.features.scaling import Scaling
+from detectors.observation import DIMENSIONS, FINGERPRINT, Features, Floats, Hashes
+
+STEPS = 5
+"""Values that a quantised row takes over its own range, about Blacklight's 256 / 50."""
+WINDOW = 20
+"""Values in a window of an image or a long vector; Blacklight's."""
+TEXT_WINDOW = 12
+"""Bytes in a window of a text: about two words."""
+MIN_WINDOWS = 64
+"""Rows with fewer values than this and a window have no fingerprint: there are too few to tell rows apart by."""
+MIN_SALT = 16
+_MAX_PROJECTIONS = 64
+
+Array = NDArray[Any]
+
+
+class Extractor:
+    """Features of one model's rows.
+
+    Args:
+        salt: at least 16 secret bytes; features of different salts do not compare.
+        scaling: of the columns of inputs that are neither images nor text, by input name.
+    """
+
+    def __init__(self, salt: bytes, scaling: Mapping[str, Scaling] | None = None) -> None:
+        if len(salt) < MIN_SALT:
+            raise ValueError(f"the salt has {len(salt)} bytes and needs {MIN_SALT}")
+        self._salt = salt
+        self._scaling = dict(scaling or {})
+        self._projections: dict[tuple[str, int], Floats] = {}
+        self._seed = np.uint64(int.from_bytes(self._hash(b"fingerprint"), "little"))
+
+    def __call__(self, inputs: Mapping[str, Array], rows: int) -> Features:
+        """The features of a request.
+
+        Args:
+            inputs: batch-first arrays by name: numeric of any dtype, or object arrays of bytes. Those whose first size
+                is not `rows` say nothing of a row and are left out, as are those without values.
+            rows: examples in the request.
+        """
+        used = {name: values for name, values in sorted(inputs.items()) if values.ndim and len(values) == rows}
+        used = {name: _finite(values) for name, values in used.items() if values.size}
+        embeddings = np.zeros((rows, DIMENSIONS), dtype=np.float32)
+        fingerprints = np.zeros((rows, 0), dtype=np.uint64)
+        for name, values in used.items():
+            embeddings += self._embedding(name, values)
+            fingerprints = np.concatenate([fingerprints, self._windows(name, values)], axis=1)
+        return Features(self._digests(used, rows), _smallest(fingerprints), embeddings)
+
+    def columns(self, values: Array) -> Floats | None:
+        """What `Scaling.of` learns from; None for inputs that need none."""
+        return None if values.dtype == object or is_image(values.shape) else shortened(values)
+
+    def _embedding(self, name: str, values: Array) -> Floats:
+        if values.dtype == object:
+            return self._project(name, trigrams(values))
+        if is_image(values.shape):
+            flat = blocks(values, GRID).reshape(len(values), -1)
+            flat = flat - flat.mean(axis=1, keepdims=True)
+            return self._project(name, flat / (np.linalg.norm(flat, axis=1, keepdims=True) + np.float32(1e-6)))
+        columns = shortened(values)
+        scaling = self._scaling.get(name)
+        if scaling is not None:
+            columns = scaling(columns)
+        return self._project(name, columns / np.float32(np.sqrt(columns.shape[1])))
+
+    def _project(self, name: str, columns: Floats) -> Floats:
+        projected: Floats = columns @ self._projection(name, columns.shape[1])
+        return projected
+
+    def _projection(self, name: str, columns: int) -> Floats:
+        """(columns, DIMENSIONS): a rotation where that has room, else one that keeps distances on average."""
+        found = self._projections.get((name, columns))
+        if found is None:
+            rng = np.random.default_rng(int.from_bytes(self._hash(b"projection" + name.encode()), "little"))
+            found = rng.standard_normal((columns, DIMENSIONS)).astype(np.float32)
+            if columns <= DIMENSIONS:
+                found = np.linalg.qr(found.T)[0].T.astype(np.float32)
+            else:
+                found /= np.float32(np.sqrt(DIMENSIONS))
+            if len(self._projections) >= _MAX_PROJECTIONS:  # callers choose shapes
+                self._projections.clear()
+            self._projections[name, columns] = found
+        return found
+
+    def _windows(self, name: str, values: Array) -> Hashes:
+        """(rows, windows) salted hashes, 0 for windows that do not count."""
+        if values.dtype == object:
+            return self._text_windows(values)
+        if is_image(values.shape):
+            flat = blocks(values, FINE).reshape(len(values), -1)
+        else:
+            flat = shortened(values)
+        if flat.shape[1] < MIN_WINDOWS + WINDOW:
+            return np.zeros((len(flat), 0), dtype=np.uint64)
+        low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+        span = np.where(high > low, high - low, 1)
+        quantised = np.floor((flat - low) / span * np.float32(STEPS) + np.float32(0.5)).astype(np.uint64)
+        hashes = mixed(windows(quantised, WINDOW) ^ self._seed)
+        changes = np.concatenate(
+            [
+                np.zeros((len(flat), 1), dtype=np.int32),
+                (np.diff(quantised.astype(np.int8), axis=1) != 0).cumsum(axis=1, dtype=np.int32),
+            ],
+            axis=1,
+        )
+        lively = changes[:, WINDOW - 1 :] - changes[:, : flat.shape[1] - WINDOW + 1] >= WINDOW // 4
+        return np.where(lively, hashes, 0)
+
+    def _text_windows(self, texts: Array) -> Hashes:
+        found = [mixed(windows(byte_values(row), TEXT_WINDOW) ^ self._seed) for row in texts.reshape(len(texts), -1)]
+        made = np.zeros((len(texts), max(map(len, found), default=0)), dtype=np.uint64)
+        for at, hashes in enumerate(found):
+            made[at, : len(hashes)] = hashes
+        return made
+
+    def _digests(self, inputs: Mapping[str, Array], rows: int) -> Hashes:
+        digests = np.zeros(rows, dtype=np.uint64)
+        for at in range(rows):
+            digest = blake2b(key=self._salt[:64], digest_size=8)
+            for name, values in inputs.items():
+                row = values[at]
+                raw = repr(row.tolist()).encode() if values.dtype == object else row.tobytes()
+                digest.update(b"%d:%s%d:" % (len(name), name.encode(), len(raw)))
+                digest.update(raw)
+            digests[at] = int.from_bytes(digest.digest(), "little")
+        return digests
+
+    def _hash(self, what: bytes) -> bytes:
+        return blake2b(what, key=self._salt[:64], digest_size=8).digest()
+
+
+def _finite(values: Array) -> Array:
+    """Numbers that can be reckoned with: booleans and halves too, what is no number taken for 0."""
+    if values.dtype == object or np.issubdtype(values.dtype, np.integer):
+        return values
+    if np.iscomplexobj(values):
+        values = np.abs(values)
+    with np.errstate(over="ignore"):
+        return np.nan_to_num(values.astype(np.float32, copy=False), nan=0.0, posinf=1e30, neginf=-1e30)
+
+
+def _smallest(hashes: Hashes) -> Hashes:
+    """The FINGERPRINT smallest distinct nonzero hashes of each row, ascending, then zeros."""
+    rows, count = hashes.shape
+    made = np.zeros((rows, FINGERPRINT), dtype=np.uint64)
+    if count == 0:
+        return made
+    last = np.iinfo(np.uint64).max
+    hashes = np.where(hashes == 0, last, hashes)
+    keep = min(count, 2 * FINGERPRINT)  # twice as many, since equal windows are counted once
+    if keep < count:
+        hashes = np.partition(hashes, keep - 1, axis=1)[:, :keep]
+    hashes = np.sort(hashes, axis=1)
+    hashes[:, 1:][hashes[:, 1:] == hashes[:, :-1]] = last
+    hashes = np.sort(hashes, axis=1)[:, :FINGERPRINT]
+    made[:, : hashes.shape[1]] = np.where(hashes == last, 0, hashes)
+    return made
