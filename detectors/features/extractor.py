@@ -72,7 +72,7 @@ class Extractor:
         fingerprints = np.zeros((rows, 0), dtype=np.uint64)
         for name, values in used.items():
             embeddings += self._embedding(name, values)
-            fingerprints = np.concatenate([fingerprints, self._windows(name, values)], axis=1)
+            fingerprints = np.concatenate([fingerprints, self._windows(values)], axis=1)
         return Features(self._digests(used, rows), _smallest(fingerprints), embeddings)
 
     def columns(self, values: Array) -> Floats | None:
@@ -111,14 +111,12 @@ class Extractor:
             self._projections[name, columns] = found
         return found
 
-    def _windows(self, name: str, values: Array) -> Hashes:
+    def _windows(self, values: Array) -> Hashes:
         """(rows, windows) salted hashes, 0 for windows that do not count."""
         if values.dtype == object:
             return self._text_windows(values)
-        if is_image(values.shape):
-            flat = blocks(values, FINE).reshape(len(values), -1)
-        else:
-            flat = shortened(values)
+        image = is_image(values.shape)
+        flat = blocks(values, FINE).reshape(len(values), -1) if image else shortened(values)
         if flat.shape[1] < MIN_WINDOWS + WINDOW:
             return np.zeros((len(flat), 0), dtype=np.uint64)
         low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)

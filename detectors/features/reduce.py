@@ -61,7 +61,7 @@ def shortened(rows: NDArray[Any]) -> Rows:
         return flat
     step = -(-length // LONG)
     whole = length - length % step
-    head = flat[:, :whole].reshape(len(flat), -1, step).mean(axis=2, dtype=np.float32)
+    head: Rows = flat[:, :whole].reshape(len(flat), -1, step).mean(axis=2, dtype=np.float32)
     if whole == length:
         return head
     return np.concatenate([head, flat[:, whole:].mean(axis=1, keepdims=True, dtype=np.float32)], axis=1)
