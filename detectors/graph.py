@@ -42,6 +42,21 @@ class Near(NamedTuple):
     repeat: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of several observations, one after the other.
+
+    Attributes:
+        features: of the rows.
+        serials: of the rows, going up by one.
+        owners: for each observation, the first of its rows and the one after its last, and its caller and groups.
+    """
+
+    features: Features
+    serials: Serials
+    owners: Sequence[tuple[int, int, Sequence[str]]]
+
+
 class Index(Protocol):
     """Finds earlier rows that are near to new ones."""
 
@@ -49,14 +64,8 @@ class Index(Protocol):
     def needed(self) -> int:
         """How many of `Near.serials` must speak for one component, for a row to join it."""
 
-    def take(self, features: Features, serials: Serials, parties: Sequence[str]) -> Iterator[Near]:
-        """Finds what is near to each row, earlier rows of the same batch included, and indexes the rows.
-
-        Args:
-            features: of the rows.
-            serials: of the rows, one after the other.
-            parties: the caller and its groups.
-        """
+    def take(self, batch: Batch) -> Iterator[Near]:
+        """Finds what is near to each row, earlier rows of the same batch included, and indexes the rows."""
 
 
 class Link(NamedTuple):
@@ -118,8 +127,8 @@ class Component:
     def margins(self) -> NDArray[np.float64]:
         """Of the latest rows, as seen from the class of the first: negative where the class is another."""
         signed = [link.margin if link.category == self.root else -link.margin for link in self.links]
-        known = np.array(signed)
-        return known[np.isfinite(known)]
+        known: NDArray[np.float64] = np.array(signed)[np.isfinite(signed)]
+        return known
 
 
 class Graph:
@@ -146,6 +155,7 @@ class Graph:
         self._components: OrderedDict[int, Component] = OrderedDict()
         self._seen: Sequence[Observation] = ()
         self._touched: list[Component] = []
+        self._joined: list[list[str]] = []
 
     def __len__(self) -> int:
         return len(self._components)
@@ -155,20 +165,27 @@ class Graph:
         serials = self._recent.take(batch)
         if batch is not self._seen:
             self._seen = batch
+            self._joined = [[] for _ in batch]
             touched: dict[int, None] = {}
-            for observation, own in zip(batch, serials, strict=True):
-                parties = observation.caller, *observation.groups
-                for at in range(0, len(own), MAX_TAKEN):
-                    part = slice(at, at + MAX_TAKEN)
-                    touched |= dict.fromkeys(self._take(_part(observation.features, part), own[part], parties))
+            for part in _parts(batch, serials):
+                touched |= dict.fromkeys(self._take(part))
             self._touched = [self._components[label] for label in touched if label in self._components]
         return self._touched
 
-    def _take(self, features: Features, serials: Serials, parties: Sequence[str]) -> list[int]:
-        places = self._recent.places(serials)
-        self._labels[places] = serials
+    def joined(self, batch: Sequence[Observation]) -> list[list[str]]:
+        """The ids of the components that each observation's rows joined, one a row that did."""
+        self.take(batch)
+        return self._joined
+
+    def distinct(self, serials: Serials) -> NDArray[np.bool_]:
+        """Which rows are near to no earlier row."""
+        return np.equal(self._labels[self._recent.places(serials)], serials)
+
+    def _take(self, part: "_Part") -> list[int]:
+        places = self._recent.places(part.batch.serials)
+        self._labels[places] = part.batch.serials
         touched = []
-        for near in self._index.take(features, serials, parties):
+        for near in self._index.take(part.batch):
             place = int(places[near.row])
             if near.repeat:  # stands for what it repeats, and adds nothing to it
                 self._labels[place] = self._labels[self._recent.places(near.serials[:1])[0]]
@@ -176,6 +193,7 @@ class Graph:
             label = self._label(near)
             if label is not None and self._join(label, place, near.distance):
                 touched.append(label)
+                self._joined[part.of[near.row]].append(self._components[label].id)
         return touched
 
     def _label(self, near: Near) -> int | None:
@@ -217,7 +235,49 @@ class Graph:
         )
 
 
-def _part(features: Features, part: slice) -> Features:
-    if len(features) <= MAX_TAKEN:
-        return features
-    return Features(features.digests[part], features.fingerprints[part], features.embeddings[part])
+class _Part(NamedTuple):
+    """A batch, and which observation each of its rows is of."""
+
+    batch: Batch
+    of: list[int]
+
+
+def _parts(observations: Sequence[Observation], serials: Sequence[Serials]) -> Iterator[_Part]:
+    """The rows in parts of at most MAX_TAKEN, but for single observations' own parts."""
+    pieces: list[tuple[int, slice]] = []
+    rows = 0
+    for at, own in enumerate(serials):
+        for begin in range(0, len(own), MAX_TAKEN):
+            piece = slice(begin, min(begin + MAX_TAKEN, len(own)))
+            if pieces and rows + piece.stop - piece.start > MAX_TAKEN:
+                yield _joined(observations, serials, pieces)
+                pieces, rows = [], 0
+            pieces.append((at, piece))
+            rows += piece.stop - piece.start
+    if pieces:
+        yield _joined(observations, serials, pieces)
+
+
+def _joined(
+    observations: Sequence[Observation], serials: Sequence[Serials], pieces: Sequence[tuple[int, slice]]
+) -> _Part:
+    features = [observations[at].features for at, _ in pieces]
+    owners: list[tuple[int, int, Sequence[str]]] = []
+    of: list[int] = []
+    for at, piece in pieces:
+        begin = len(of)
+        of += [at] * (piece.stop - piece.start)
+        owners.append((begin, len(of), (observations[at].caller, *observations[at].groups)))
+    parts = [piece for _, piece in pieces]
+    return _Part(
+        Batch(
+            Features(
+                np.concatenate([each.digests[part] for each, part in zip(features, parts, strict=True)]),
+                np.concatenate([each.fingerprints[part] for each, part in zip(features, parts, strict=True)]),
+                np.concatenate([each.embeddings[part] for each, part in zip(features, parts, strict=True)]),
+            ),
+            np.concatenate([serials[at][piece] for at, piece in pieces]),
+            owners,
+        ),
+        of,
+    )

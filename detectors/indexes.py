@@ -4,14 +4,15 @@ Both are tables of fixed size in which the newest wins, so that a look-up costs 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.features.reduce import mixed
-from detectors.graph import Near
-from detectors.observation import DIMENSIONS, FINGERPRINT, Features, Floats, Hashes
+from detectors.graph import MAX_TAKEN, Batch, Near
+from detectors.observation import DIMENSIONS, FINGERPRINT, Floats, Hashes
 from detectors.rows import RecentRows, Serials
 
 NOBODY = -1
@@ -35,9 +36,9 @@ class FingerprintIndex:
         self._keys = np.zeros(slots, dtype=np.uint64)
         self._serials = np.full(slots, NOBODY, dtype=np.int64)
 
-    def take(self, features: Features, serials: Serials, parties: Sequence[str]) -> Iterator[Near]:
+    def take(self, batch: Batch) -> Iterator[Near]:
         """See `Index`."""
-        del parties
+        features, serials = batch.features, batch.serials
         hashes = features.fingerprints
         has = hashes != 0
         slots = (hashes & self._mask).astype(np.int64)
@@ -61,6 +62,23 @@ class FingerprintIndex:
         later, earlier = order[twice + 1], order[twice]
         width = hashes.shape[1]
         found.ravel()[later] = first + earlier // width
+
+
+@dataclass(slots=True)
+class _Closest:
+    """For each row of a batch the closest earlier one so far: distance over radius, serial, distance."""
+
+    ratios: Floats
+    serials: Serials
+    distances: Floats
+
+    def take(self, rows: Serials, ratios: Floats, serials: Serials, distances: Floats) -> None:
+        """Keeps what is closer; where a row stands there several times, the last counts."""
+        closer = ratios < self.ratios[rows]
+        chosen = rows[closer]
+        self.ratios[chosen] = ratios[closer]
+        self.serials[chosen] = serials[closer]
+        self.distances[chosen] = distances[closer]
 
 
 class EmbeddingIndex:
@@ -106,46 +124,71 @@ class EmbeddingIndex:
         self._mask = np.uint64(slots - 1)
         self._cells = np.zeros((self.TABLES, slots, self.WAYS), dtype=np.int64)
         self._own: OrderedDict[str, Serials] = OrderedDict()
+        self._by_age = radius(np.maximum(1, np.arange(self.LATEST + 2 * MAX_TAKEN)))
 
-    def take(self, features: Features, serials: Serials, parties: Sequence[str]) -> Iterator[Near]:
+    def take(self, batch: Batch) -> Iterator[Near]:
         """See `Index`."""
-        recent, rows = self._recent, len(serials)
-        slots = self._slots(features.embeddings)
-        tables = np.arange(self.TABLES)
-        found, ages = self._candidates(self._cells[tables, slots].reshape(rows, -1) - 1, serials, parties)
-        places = recent.places(found)
-        gaps = np.linalg.norm(recent.embeddings[places] - features.embeddings[:, np.newaxis], axis=2)
-        same = (recent.digests[places] == features.digests[:, np.newaxis]) & (ages > 0)
-        ratios = np.where(ages > 0, gaps / self._radius(np.maximum(ages, 1).ravel()).reshape(ages.shape), np.inf)
-        ratios[same] = -1.0
-        best = ratios.argmin(axis=1)
-        at = np.arange(rows)
-        self._cells[tables, slots, 1] = self._cells[tables, slots, 0]
-        self._cells[tables, slots, 0] = serials[:, np.newaxis] + 1
-        for row in np.flatnonzero(ratios[at, best] <= 1):
-            chosen = best[row]
-            yield Near(
-                int(row), found[row, chosen : chosen + 1], float(gaps[row, chosen]), bool(ratios[row, chosen] < 0)
-            )
-
-    def _candidates(self, older: Serials, serials: Serials, parties: Sequence[str]) -> tuple[Serials, Serials]:
-        """(rows, candidates) serials, and after how many rows each; 0 for what is no earlier row."""
-        rows, last = len(serials), int(serials[-1])
+        rows = len(batch.serials)
+        closest = _Closest(np.full(rows, np.inf, np.float32), np.zeros(rows, np.int64), np.zeros(rows, np.float32))
+        everyone = np.arange(rows)
+        self._older(batch, closest)
+        last = int(batch.serials[-1])
         latest = np.arange(max(0, last + 1 - rows - self.LATEST), last + 1)
-        parts = [older, np.broadcast_to(latest, (rows, len(latest)))]
-        ages = [np.maximum(0, serials[:, np.newaxis] - part) for part in parts]
-        ages[0][~self._recent.kept(older)] = 0
-        for party in parties:
-            own = self._own.get(party, serials[:0])
-            own = np.concatenate([own[self._recent.kept(own)], serials])
-            parts.append(np.broadcast_to(own, (rows, len(own))))
-            places = np.arange(len(own))
-            ages.append(np.maximum(0, places[len(own) - rows :, np.newaxis] - places))
-            self._own[party] = own[-self.OWN :].copy()
-            self._own.move_to_end(party)
+        self._compare(batch, everyone, latest, batch.serials[:, np.newaxis] - latest, closest)
+        for begin, end, parties in batch.owners:
+            for party in parties:
+                self._own_rows(batch, begin, end, party, closest)
         while len(self._own) > self.MAX_PARTIES:
             self._own.popitem(last=False)
-        return np.concatenate(parts, axis=1), np.concatenate(ages, axis=1)
+        for row in np.flatnonzero(closest.ratios <= 1).tolist():
+            serial = closest.serials[row : row + 1]
+            repeat = closest.ratios[row] < 0
+            yield Near(row, serial, float(closest.distances[row]), bool(repeat))
+
+    def _older(self, batch: Batch, closest: "_Closest") -> None:
+        """What the tables know; and the rows into them."""
+        recent, embeddings = self._recent, batch.features.embeddings
+        slots = self._slots(embeddings)
+        tables = np.arange(self.TABLES)
+        found = self._cells[tables, slots].reshape(len(slots), -1) - 1
+        self._cells[tables, slots, 1] = self._cells[tables, slots, 0]
+        self._cells[tables, slots, 0] = batch.serials[:, np.newaxis] + 1
+        ages = np.where(recent.kept(found), batch.serials[:, np.newaxis] - found, 0)
+        rows, columns = np.nonzero(ages > 0)
+        if len(rows):
+            serials = found[rows, columns]
+            places = recent.places(serials)
+            gaps = np.linalg.norm(recent.embeddings[places] - embeddings[rows], axis=1)
+            ratios = gaps / self._radius(ages[rows, columns])
+            ratios[recent.digests[places] == batch.features.digests[rows]] = -1.0
+            order = np.argsort(-ratios, kind="stable")  # the last one written is the closest
+            closest.take(rows[order], ratios[order], serials[order], gaps[order])
+
+    def _own_rows(self, batch: Batch, begin: int, end: int, party: str, closest: "_Closest") -> None:
+        serials = batch.serials[begin:end]
+        own = self._own.get(party)
+        own = serials if own is None else np.concatenate([own[self._recent.kept(own)], serials])
+        if len(own) > 1:
+            places = np.arange(len(own))
+            ages = places[len(own) - len(serials) :, np.newaxis] - places
+            self._compare(batch, np.arange(begin, end), own, ages, closest)
+        self._own[party] = own[-self.OWN :].copy()
+        self._own.move_to_end(party)
+
+    def _compare(self, batch: Batch, rows: Serials, others: Serials, ages: Serials, closest: "_Closest") -> None:
+        """Holds rows against others of a bounded number; ages (rows, others) are positive for earlier ones."""
+        recent, features = self._recent, batch.features
+        places = recent.places(others)
+        embeddings, theirs = features.embeddings[rows], recent.embeddings[places]
+        squares = (embeddings**2).sum(axis=1)[:, np.newaxis] + (theirs**2).sum(axis=1) - 2 * embeddings @ theirs.T
+        gaps = np.sqrt(squares.clip(0))
+        ratios = gaps / self._by_age[np.clip(ages, 0, len(self._by_age) - 1)]
+        ratios[features.digests[rows][:, np.newaxis] == recent.digests[places]] = -1.0
+        ratios[ages <= 0] = np.inf
+        best = ratios.argmin(axis=1)
+        at = np.arange(len(rows))
+        exact = np.linalg.norm(embeddings - theirs[best], axis=1)  # near rows, where the squares cancel out
+        closest.take(rows, ratios[at, best], others[best], exact)
 
     def _slots(self, embeddings: Floats) -> NDArray[np.int64]:
         """(rows, TABLES) cells."""

@@ -25,6 +25,7 @@ class RecentRows:
         times: (capacity,) float64 seconds.
         classes: (capacity,) int32.
         margins: (capacity,) float32.
+        entropies: (capacity,) float32.
         digests: (capacity,) uint64.
         embeddings: (capacity, DIMENSIONS) float32.
         callers: ids.
@@ -36,6 +37,7 @@ class RecentRows:
         self.times: NDArray[np.float64] = np.zeros(capacity)
         self.classes: Classes = np.full(capacity, NO_CLASS, dtype=np.int32)
         self.margins: Floats = np.zeros(capacity, dtype=np.float32)
+        self.entropies: Floats = np.zeros(capacity, dtype=np.float32)
         self.digests: Hashes = np.zeros(capacity, dtype=np.uint64)
         self.embeddings: Floats = np.zeros((capacity, DIMENSIONS), dtype=np.float32)
         self.callers = [""] * capacity
@@ -64,6 +66,7 @@ class RecentRows:
         self.times[places] = observation.time
         self.classes[places] = observation.answers.classes
         self.margins[places] = observation.answers.margins
+        self.entropies[places] = observation.answers.entropies
         self.digests[places] = observation.features.digests
         self.embeddings[places] = observation.features.embeddings
         for place in places.tolist():

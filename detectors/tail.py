@@ -6,48 +6,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-UPPER = 0.9
-"""Quantile beyond which the tail is taken for exponential."""
-MAX_POINTS = 200
-"""Quantiles kept of a distribution."""
-_MIN_EXCESSES = 5
-_FLAT = 1e-3
-"""The least mean excess, as a share of the statistic's own size: a constant statistic would make any change certain."""
+STEP = 0.1
+"""Decades between the points that are kept."""
+_FLAT = 0.02
+"""The least rise of the last decade, as a share of the statistic: a constant one would make any change certain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
     """Benign values, one a subject: the largest that it ever read.
 
-    Up to the upper quantile it is the empirical distribution; beyond, the excesses over it are taken for exponential
-    (peaks over threshold; Pickands 1975, the light-tailed case), with a mean that is corrected upwards by its own
-    standard error, since few subjects stand for many. Statistics of heavy tails are read as logarithms.
+    As far as there were subjects it is their own distribution, linear between the points in the logarithm of the share
+    that reads as much or more. Beyond the largest it goes on as it went over the last decade, which is the exponential
+    tail of peaks over threshold (Pickands 1975, the light-tailed case).
 
     Attributes:
-        points: ascending quantiles of the values, evenly spread.
+        points: the values at 0, STEP, 2 STEP, ... decades, not falling; subjects that read nothing count as lowest.
         subjects: how many there were.
-        upper: the quantile from which the exponential tail holds.
-        scale: its mean excess.
     """
 
     points: tuple[float, ...]
     subjects: int
-    upper: float
-    scale: float
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> "Tail":
-        """Learns it; of no values at all, everything is as surprising as their number allows."""
-        ordered = np.sort(np.fromiter(values, dtype=np.float64))
-        if len(ordered) == 0:
-            return cls((), 0, 0.0, 1.0)
-        upper = float(np.quantile(ordered, UPPER))
-        excesses = ordered[ordered > upper] - upper
-        least = _FLAT * max(1.0, abs(float(ordered[-1])))
-        mean = float(excesses.mean()) if len(excesses) else least
-        scale = max(least, mean * (1 + 1 / math.sqrt(max(len(excesses), _MIN_EXCESSES) - 1)))
-        points = np.quantile(ordered, np.linspace(0, 1, min(len(ordered), MAX_POINTS)))
-        return cls(tuple(float(f"{point:.6g}") for point in points), len(ordered), upper, scale)
+    def of(cls, values: Iterable[float], subjects: int = 0) -> "Tail":
+        """Learns it.
+
+        Args:
+            values: one a subject that read anything.
+            subjects: how many there were in all; the number of values if that is larger.
+        """
+        read = np.sort(np.fromiter(values, dtype=np.float64))
+        if len(read) == 0:
+            return cls((), subjects)
+        count = max(subjects, len(read))
+        decades = np.arange(0, math.log10(count) + 1e-9, STEP)
+        ranks = np.ceil(count * (1 - 10**-decades)).astype(int) - (count - len(read))
+        return cls(tuple(float(f"{value:.6g}") for value in read[ranks.clip(0, len(read) - 1)]), count)
+
+    @property
+    def usual(self) -> float:
+        """The value that one subject in ten exceeds, or the largest of fewer."""
+        return self.points[min(len(self.points) - 1, round(1 / STEP))]
 
     def surprise(self, value: float) -> float:
         """-log10 of the share of benign subjects that read as much or more; 0 for what is usual.
@@ -56,16 +56,26 @@ class Tail:
         True
         """
         if not self.points:
-            return 1.0
-        if value > self.upper:
-            return -math.log10(1 - UPPER) + (value - self.upper) / self.scale * math.log10(math.e)
-        below = float(np.searchsorted(self.points, value)) / len(self.points)
-        return -math.log10(max(1 - below, 1 - UPPER))
+            return 1.0  # no benign subject ever read it, which alone says little
+        last = self.points[-1]
+        if value > last:
+            return STEP * (len(self.points) - 1) + (value - last) / self._rise()
+        at = int(np.searchsorted(self.points, value, side="left"))
+        if at == 0:
+            return 0.0
+        low, high = self.points[at - 1], self.points[at]
+        return STEP * (at - 1 + (value - low) / (high - low))
 
-    def threshold(self, rate: float) -> float:
-        """The value that a share `rate` of benign subjects exceeds; at least the largest that was seen."""
+    def value(self, surprise: float) -> float:
+        """From which value on the surprise is as large; infinite if nothing is known."""
         if not self.points:
             return math.inf
-        if rate >= 1 - UPPER:
-            return float(np.quantile(self.points, 1 - rate))
-        return max(self.points[-1], self.upper + self.scale * math.log((1 - UPPER) / rate))
+        at = surprise / STEP
+        if at > len(self.points) - 1:
+            return self.points[-1] + (surprise - STEP * (len(self.points) - 1)) * self._rise()
+        return float(np.interp(at, np.arange(len(self.points)), self.points))
+
+    def _rise(self) -> float:
+        """Of the value over the last decade."""
+        before = self.points[max(0, len(self.points) - 1 - round(1 / STEP))]
+        return max(self.points[-1] - before, _FLAT * max(1.0, abs(self.points[-1])))

@@ -1,0 +1,246 @@
+"""From recorded benign traffic to a profile.
+
+Three passes over the observations, in their order: what near means (distances to the nearest among so many rows of
+other callers, shared hashes); what benign components look like; how far each statistic of each benign subject goes. The
+components are halved at random: one half is what novelty is measured against, the other half says how novel a benign
+component is.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.benign import SAMPLE, Benign
+from detectors.detector import Detector
+from detectors.engine import Engine
+from detectors.features.scaling import Scaling
+from detectors.findings import Reading, Subject
+from detectors.novelty import WHAT, Novelty, Point
+from detectors.observation import Observation
+from detectors.profile import Profile
+from detectors.tail import Tail
+
+BATCH = 64
+"""Observations seen together."""
+MIN_CALLERS = 20
+MIN_ROWS = 500
+COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
+PROBES = 512
+LEAST_SHARED = 8
+HELD_BACK = 0.5
+BLAMED_ROWS = 3
+_SNAPSHOTS = 12
+"""Points kept of one component, however often it was read."""
+
+
+class CalibrationError(Exception):
+    """The traffic does not suffice; `str()` says for what."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One row of each observation and more, as columns."""
+
+    embeddings: NDArray[np.float32]
+    fingerprints: NDArray[np.uint64]
+    digests: NDArray[np.uint64]
+    callers: NDArray[np.int64]
+
+
+def calibrate(
+    observations: Sequence[Observation],
+    model: str,
+    salt: bytes,
+    rate: float,
+    rng: np.random.Generator,
+    scaling: Mapping[str, Scaling] | None = None,
+    own: Sequence[Detector] = (),
+) -> Profile:
+    """Learns a profile.
+
+    Args:
+        observations: benign, ordered by time, their features made with `salt` and `scaling`.
+        model: its name.
+        salt: of the features.
+        rate: share of benign callers that may be found wrongly.
+        rng: samples rows and halves components.
+        scaling: of inputs' columns.
+        own: detectors of the operator's.
+
+    Raises:
+        CalibrationError: there is too little of it.
+    """
+    callers = {observation.caller for observation in observations}
+    rows = sum(observation.rows for observation in observations)
+    if len(callers) < MIN_CALLERS or rows < MIN_ROWS:
+        raise CalibrationError(
+            f"{rows} rows of {len(callers)} callers are too few to say what is usual; "
+            f"record at least {MIN_ROWS} rows of {MIN_CALLERS}"
+        )
+    seconds = observations[-1].time - observations[0].time
+    columns = _columns(observations)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    profile = Profile(model, salt, True, created, rate, rows, len(callers), seconds, scaling=dict(scaling or {}))
+    profile = replace(
+        profile,
+        nearest=_nearest(columns, rng),
+        shared=_shared(columns, rng),
+        benign=_sample(observations, rng),
+    )
+    novelty, tails = _components(observations, profile, rng)
+    profile = replace(profile, novelty=novelty, tails=tails)
+    profile = replace(profile, tails=_tails(observations, profile, own))
+    return replace(profile, level=_level(observations, profile, own))
+
+
+def _columns(observations: Sequence[Observation]) -> _Rows:
+    ids: dict[str, int] = {}
+    owners = [np.full(each.rows, ids.setdefault(each.caller, len(ids))) for each in observations]
+    return _Rows(
+        np.concatenate([each.features.embeddings for each in observations]),
+        np.concatenate([each.features.fingerprints for each in observations]),
+        np.concatenate([each.features.digests for each in observations]),
+        np.concatenate(owners),
+    )
+
+
+def _nearest(rows: _Rows, rng: np.random.Generator) -> tuple[tuple[int, float], ...]:
+    """Median distances of rows to the nearest of so many rows of other callers, repeats apart."""
+    order = rng.permutation(len(rows.callers))
+    probes = order[np.unique(rows.callers[order], return_index=True)[1]][:PROBES]
+    order = rng.permutation(order)
+    found: list[tuple[int, float]] = []
+    for count in COUNTS:
+        pool = order[:count]
+        if found and len(pool) < count:
+            break
+        gaps = np.full(len(probes), np.inf)
+        for at in range(0, len(pool), 8192):
+            part = pool[at : at + 8192]
+            squares = _gaps(rows.embeddings[probes], rows.embeddings[part])
+            same = rows.callers[probes][:, np.newaxis] == rows.callers[part]
+            same |= rows.digests[probes][:, np.newaxis] == rows.digests[part]
+            gaps = np.minimum(gaps, np.where(same, np.inf, squares).min(axis=1))
+        known = gaps[np.isfinite(gaps)]
+        if len(known):
+            found.append((count, float(np.sqrt(np.median(known).clip(1e-12)))))
+    return tuple(found)
+
+
+def _gaps(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    squares: NDArray[np.float32] = (
+        (one**2).sum(axis=1)[:, np.newaxis] + (other**2).sum(axis=1) - 2 * one @ other.T
+    ).clip(0)
+    return squares
+
+
+def _shared(rows: _Rows, rng: np.random.Generator) -> int:
+    """Twice the hashes that three of four callers' rows at most share with any row of another caller."""
+    order = rng.permutation(len(rows.callers))
+    probes = order[np.unique(rows.callers[order], return_index=True)[1]][:PROBES]
+    pool = order[:8192]
+    holders: dict[int, list[int]] = defaultdict(list)
+    for at in pool.tolist():
+        for each in rows.fingerprints[at].tolist():
+            if each:
+                holders[each].append(at)
+    most = []
+    for at in probes.tolist():
+        counts: dict[int, int] = defaultdict(int)
+        for each in rows.fingerprints[at].tolist():
+            for holder in holders.get(each, ()):
+                if rows.callers[holder] != rows.callers[at] and rows.digests[holder] != rows.digests[at]:
+                    counts[holder] += 1
+        most.append(max(counts.values(), default=0))
+    return max(LEAST_SHARED, 2 * int(np.quantile(most, 0.75)))
+
+
+def _sample(observations: Sequence[Observation], rng: np.random.Generator) -> Benign:
+    """Distinct rows, of as many callers as there are."""
+    by_caller: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for at, observation in enumerate(observations):
+        by_caller[observation.caller] += [(at, row) for row in range(observation.rows)]
+    chosen: dict[int, tuple[int, int]] = {}
+    turns = max(1, SAMPLE // len(by_caller)) * 2
+    for owned in by_caller.values():
+        for pick in rng.permutation(len(owned))[:turns]:
+            at, row = owned[pick]
+            chosen.setdefault(int(observations[at].features.digests[row]), (at, row))
+    places = list(chosen.values())
+    places = [places[pick] for pick in rng.permutation(len(places))[:SAMPLE]]
+    return Benign.of(
+        np.stack([observations[at].features.embeddings[row] for at, row in places]),
+        np.array([observations[at].answers.classes[row] for at, row in places], dtype=np.int32),
+        np.array([observations[at].answers.margins[row] for at, row in places], dtype=np.float32),
+        np.array([observations[at].answers.entropies[row] for at, row in places], dtype=np.float32),
+    )
+
+
+def batches(observations: Sequence[Observation]) -> Iterator[Sequence[Observation]]:
+    """The observations as an engine may see them, some at a time."""
+    for at in range(0, len(observations), BATCH):
+        yield observations[at : at + BATCH]
+
+
+def _components(
+    observations: Sequence[Observation], profile: Profile, rng: np.random.Generator
+) -> tuple[dict[str, Novelty], dict[str, Tail]]:
+    points: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    engine = Engine(profile, told=lambda name, component, point: points[name][component].append(point))
+    for batch in batches(observations):
+        for _ in engine.readings(batch):
+            pass
+    novelty, tails = {}, {}
+    for name in ("query_provenance", "pooled_provenance"):
+        found = points[name]
+        known = {component for component in found if rng.random() >= HELD_BACK}
+        reference = [point for component in sorted(known) for point in _thinned(found[component])]
+        novelty[name] = measure = Novelty.of(np.array(reference).reshape(-1, len(WHAT)), rng)
+        held = [max(measure(point) for point in each) for component, each in found.items() if component not in known]
+        tails[f"{name}.novelty"] = Tail.of(held, round(profile.callers * HELD_BACK))
+    return novelty, tails
+
+
+def _thinned(points: list[Point]) -> list[Point]:
+    """Early and late ones alike."""
+    picked = np.unique(np.geomspace(1, len(points), min(len(points), _SNAPSHOTS)).round().astype(int)) - 1
+    return [points[at] for at in picked]
+
+
+def _tails(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> dict[str, Tail]:
+    """Of every statistic; of novelty, only the components that are not what it is measured against."""
+    highest: dict[str, dict[Subject, float]] = defaultdict(dict)
+    engine = Engine(profile, own)
+    for batch in batches(observations):
+        for reading in engine.readings(batch):
+            held = highest[reading.statistic]
+            held[reading.subject] = max(held.get(reading.subject, -np.inf), reading.value)
+    found = {name: Tail.of(values.values(), profile.callers) for name, values in highest.items()}
+    return {**found, **profile.tails}
+
+
+def _level(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> float:
+    """Decades of surprise that no more than the wanted share of callers ever exceeds, whichever statistic it is.
+
+    Statistics go together, so that a share for each of them would be too careful.
+    """
+    highest = dict.fromkeys((observation.caller for observation in observations), 0.0)
+    engine = Engine(profile, own)
+    for batch in batches(observations):
+        for finding in engine.see(batch):
+            for caller in blamed(finding.reading):
+                highest[caller] = max(highest.get(caller, 0.0), finding.surprise)
+    level = float(np.quantile(list(highest.values()), 1 - profile.rate))
+    return max(-math.log10(profile.rate), level)
+
+
+def blamed(reading: Reading) -> list[str]:
+    """The callers that a reading speaks against: itself, or those with several rows in a cluster."""
+    if reading.cluster is not None:
+        return [caller for caller, rows in reading.cluster.callers.items() if rows >= BLAMED_ROWS]
+    return [reading.subject.id] if reading.subject.kind == "caller" else []

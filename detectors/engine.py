@@ -1,0 +1,89 @@
+"""The detectors of one model, put together."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from detectors.detector import Detector, DetectorStats
+from detectors.distances import DistanceDistribution
+from detectors.extraction import ExtractionMonitor
+from detectors.findings import Finding, Reading
+from detectors.graph import Graph
+from detectors.hardness import Hardness
+from detectors.indexes import EmbeddingIndex, FingerprintIndex
+from detectors.novelty import WHAT, Novelty
+from detectors.observation import Observation
+from detectors.parties import Parties
+from detectors.profile import Profile
+from detectors.provenance import Provenance, Told
+from detectors.rows import RecentRows
+from detectors.search import SearchProgress
+
+DETECTORS = (
+    "query_provenance",
+    "pooled_provenance",
+    "distance_distribution",
+    "hardness",
+    "extraction_monitor",
+    "search_progress",
+)
+BUDGET = "extraction_monitor.budget"
+
+
+class Engine:
+    """All detectors of one model. Not for several threads at once.
+
+    Args:
+        profile: the model's.
+        own: detectors of the operator's.
+        off: names of built-in detectors that are not wanted.
+        told: of each component that is read; for calibration.
+    """
+
+    def __init__(
+        self, profile: Profile, own: Sequence[Detector] = (), off: Collection[str] = (), told: Told | None = None
+    ) -> None:
+        self._profile = profile
+        self._detectors: list[Detector] = [each for each in _built_in(profile, told) if each.name not in off]
+        self._detectors += own
+
+    @property
+    def detectors(self) -> Sequence[Detector]:
+        """Those that see what comes."""
+        return self._detectors
+
+    def drop(self, detector: Detector) -> None:
+        """Leaves one out from now on."""
+        self._detectors.remove(detector)
+
+    def readings(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        """What all detectors read off a batch, unjudged."""
+        for detector in self._detectors:
+            yield from detector.see(batch)
+
+    def see(self, batch: Sequence[Observation]) -> list[Finding]:
+        """What in a batch is unusual."""
+        found = (self._profile.judge(reading) for reading in self.readings(batch))
+        return [finding for finding in found if finding is not None]
+
+    def stats(self) -> Mapping[str, DetectorStats]:
+        """Of each detector, by name."""
+        return {detector.name: detector.stats() for detector in self._detectors}
+
+
+def _built_in(profile: Profile, told: Told | None) -> Iterator[Detector]:
+    recent = RecentRows()
+    parties = Parties(recent)
+    seed = int.from_bytes(blake2b(b"tables", key=profile.salt[:64], digest_size=8).digest(), "little")
+    pooled = Graph(EmbeddingIndex(recent, profile.radius, np.random.default_rng(seed)), recent, "pooled-")
+    queries = Graph(FingerprintIndex(recent, profile.shared), recent, "query-")
+    radius = float(profile.radius(np.array([256]))[0])
+    unknown = Novelty(np.zeros((0, len(WHAT))), np.zeros(len(WHAT)), np.ones(len(WHAT)))
+    for name, graph in (("query_provenance", queries), ("pooled_provenance", pooled)):
+        yield Provenance(name, graph, profile.novelty.get(name, unknown), radius, told)
+    yield SearchProgress(pooled, radius)
+    yield DistanceDistribution(recent, parties)
+    yield Hardness(recent, parties, pooled, profile.benign)
+    budget = profile.tails.get(BUDGET)
+    yield ExtractionMonitor(recent, parties, pooled, 2**budget.usual if budget is not None and budget.points else 256)

@@ -1,0 +1,105 @@
+"""Distribution and hardness: whether a party's rows are what the model is usually asked about.
+
+Three statistics of a party's latest distinct rows (near rows count once, so that a camera is not a distribution):
+*margins*: the two-sample Kolmogorov-Smirnov statistic of their margins against the benign ones of the same classes,
+times the root of their number: HODA (arXiv 2106.11424) compares histograms of hardness, for which margins stand in
+where no training checkpoints are at hand. *entropies*: the same of the entropies. *embedding*: the maximum mean
+discrepancy (Gretton et al., JMLR 2012; Gaussian kernel, median bandwidth) of their embeddings against the benign
+sample, whose rows are weighted so that its classes are mixed as the party's are: few classes are no anomaly.
+
+Found: natural images of another domain (Knockoff Nets), noise and synthetic rows (Copycat), rows picked for being
+uncertain (active learning). Evaded by real rows of the model's own domain in their natural mixture, and by mixing in so
+many of them that the rest drowns.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.benign import Benign
+from detectors.detector import DetectorStats
+from detectors.findings import Reading, Technique
+from detectors.graph import Graph
+from detectors.observation import Observation
+from detectors.parties import Parties, Party
+from detectors.rows import RecentRows, Serials
+
+WINDOW = 128
+MIN_ROWS = 24
+STRIDE = 16
+
+
+class Hardness:
+    """Reads the distribution of each party's latest distinct rows.
+
+    Args:
+        recent: the rows.
+        parties: who sent them.
+        graph: says which rows are near to earlier ones.
+        benign: what the model is usually asked; without, nothing is read.
+    """
+
+    name = "hardness"
+
+    def __init__(self, recent: RecentRows, parties: Parties, graph: Graph, benign: Benign) -> None:
+        self._recent = recent
+        self._parties = parties
+        self._graph = graph
+        self._benign = benign
+
+    def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        """See `Detector`."""
+        self._graph.take(batch)
+        for party, _ in self._parties.take(batch):
+            if self._benign.known and party.seen >= MIN_ROWS and party.due(self.name, STRIDE):
+                serials = party.serials[self._recent.kept(party.serials)]
+                serials = serials[self._graph.distinct(serials)][-WINDOW:]
+                if len(serials) >= MIN_ROWS:
+                    yield from self._read(party, serials)
+
+    def stats(self) -> DetectorStats:
+        """See `Detector`."""
+        return DetectorStats({"parties": len(self._parties)}, {"parties": self._parties.dropped})
+
+    def _read(self, party: Party, serials: Serials) -> Iterator[Reading]:
+        recent, places = self._recent, self._recent.places(serials)
+        classes, times = recent.classes[places], recent.times[places]
+        weights = self._benign.weights(classes)
+        for what, value, note in (
+            ("margins", *_compared(recent.margins[places], self._benign.margins, weights, "margin")),
+            ("entropies", *_compared(recent.entropies[places], self._benign.entropies, weights, "entropy")),
+            ("embedding", self._benign.discrepancy(recent.embeddings[places], weights), "distance of distributions"),
+        ):
+            yield Reading(
+                self.name,
+                f"{self.name}.{what}",
+                party.subject,
+                Technique.EXTRACTION,
+                value,
+                float(times[-1]),
+                float(times[-1] - times[0]),
+                len(serials),
+                party.seen,
+                note=note,
+            )
+
+
+def _compared(
+    values: NDArray[np.float32], benign: NDArray[np.float32], weights: NDArray[np.float64], name: str
+) -> tuple[float, str]:
+    known = values[np.isfinite(values)]
+    if len(known) < MIN_ROWS:
+        return 0.0, ""
+    gap = kolmogorov_smirnov(known, benign, weights)
+    return gap * float(np.sqrt(len(known))), f"mean {name} {known.mean():.2f}, usually {weights @ benign:.2f}"
+
+
+def kolmogorov_smirnov(values: NDArray[np.float32], benign: NDArray[np.float32], weights: NDArray[np.float64]) -> float:
+    """The largest gap between the distribution of values and that of the weighted benign ones, in [0, 1]."""
+    order = np.argsort(benign)
+    at = np.sort(np.concatenate([values, benign]))
+    own = np.searchsorted(np.sort(values), at, side="right") / len(values)
+    steps = np.concatenate([[0.0], weights[order].cumsum()])
+    theirs = steps[np.searchsorted(benign[order], at, side="right")]
+    return float(np.abs(own - theirs).max())

@@ -1,0 +1,94 @@
+"""Who sent which of the recent rows: callers, and the groups that are their twins."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detectors.findings import Subject
+from detectors.observation import Observation
+from detectors.rows import RecentRows, Serials
+
+KEPT = 256
+"""Rows of a party that can be looked at."""
+MAX_PARTIES = 8192
+
+
+@dataclass(slots=True)
+class Party:
+    """A caller, or a group of callers.
+
+    Attributes:
+        subject: who.
+        seen: rows so far.
+        first: time of the first.
+        serials: of the latest rows, oldest first.
+        fresh: rows since the party was last read, by detector.
+    """
+
+    subject: Subject
+    first: float
+    seen: int = 0
+    serials: Serials = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    fresh: dict[str, int] = field(default_factory=dict)
+
+    def due(self, detector: str, stride: int) -> bool:
+        """Whether `stride` rows have come since this last was true for the detector."""
+        if self.seen - self.fresh.get(detector, 0) < stride:
+            return False
+        self.fresh[detector] = self.seen
+        return True
+
+
+class Parties:
+    """The parties of one model. Memory: 2 KB a party, MAX_PARTIES of them; who was silent longest goes first.
+
+    Attributes:
+        dropped: parties that were forgotten.
+    """
+
+    def __init__(self, recent: RecentRows) -> None:
+        self.dropped = 0
+        self._recent = recent
+        self._parties: OrderedDict[Subject, Party] = OrderedDict()
+        self._seen: Sequence[Observation] = ()
+        self._touched: list[tuple[Party, Serials]] = []
+
+    def __len__(self) -> int:
+        return len(self._parties)
+
+    def take(self, batch: Sequence[Observation]) -> list[tuple[Party, Serials]]:
+        """Takes a batch in and gives each party with its new rows. The same batch again changes nothing."""
+        serials = self._recent.take(batch)
+        if batch is not self._seen:
+            self._seen = batch
+            news: dict[Subject, list[Serials]] = {}
+            times: dict[Subject, float] = {}
+            for observation, own in zip(batch, serials, strict=True):
+                for subject in subjects(observation):
+                    news.setdefault(subject, []).append(own)
+                    times.setdefault(subject, observation.time)
+            self._touched = [
+                self._add(subject, np.concatenate(own), times[subject]) for subject, own in news.items() if own
+            ]
+        return self._touched
+
+    def _add(self, subject: Subject, serials: Serials, time: float) -> tuple[Party, Serials]:
+        party = self._parties.get(subject)
+        if party is None:
+            party = self._parties[subject] = Party(subject, time)
+            if len(self._parties) > MAX_PARTIES:
+                self._parties.popitem(last=False)
+                self.dropped += 1
+        self._parties.move_to_end(subject)
+        party.seen += len(serials)
+        party.serials = np.concatenate([party.serials, serials])[-KEPT:]
+        return party, serials
+
+
+def subjects(observation: Observation) -> Iterator[Subject]:
+    """The caller and its groups."""
+    yield Subject("caller", observation.caller)
+    for group in observation.groups:
+        yield Subject("group", group)

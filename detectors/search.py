@@ -1,0 +1,114 @@
+"""Search progress: near rows whose answers go somewhere, and parties that probe many neighbourhoods.
+
+Three statistics. *climb*: in a component of near rows, how steadily the margin of the latest class rises (Mann and
+Kendall's Z), as when model inversion climbs one class's confidence from a blank input (Fredrikson et al., CCS 2015).
+*fall*: how steadily the margin of the first row's class falls, as in a score-based search for an adversarial example.
+*neighbourhoods*: the logarithm of the number of components to which a party gave several rows each, as in label-only
+membership inference (Choquette-Choo et al., ICML 2021), which probes around every row in question, and in searches that
+start from many inputs.
+
+Evaded by rows too far apart to be near, by random detours that hide the trend, and by spreading the neighbourhoods over
+parties that have nothing in common. Membership inference by the confidence of the plain rows alone looks like a
+customer: only coarser answers help against it.
+"""
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from detectors.detector import DetectorStats
+from detectors.findings import Reading, Subject, Technique
+from detectors.graph import Component, Graph
+from detectors.novelty import trend
+from detectors.observation import Observation
+from detectors.parties import MAX_PARTIES, subjects
+from detectors.provenance import reading
+
+MIN_ROWS = 8
+STRIDE = 4
+MIN_SHARE = 4
+"""Rows that a party must have given to a component, for it to be one of its neighbourhoods."""
+
+
+class SearchProgress:
+    """Reads components of a graph for the way their answers go.
+
+    Args:
+        graph: of near rows in the embedding.
+        radius: within which a row belongs to a component's member.
+    """
+
+    name = "search_progress"
+
+    def __init__(self, graph: Graph, radius: float) -> None:
+        self._graph = graph
+        self._radius = radius
+        self._read_at: OrderedDict[str, int] = OrderedDict()
+        self._given: OrderedDict[Subject, Counter[str]] = OrderedDict()
+        self._dropped = 0
+
+    def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        """See `Detector`."""
+        for component in self._graph.take(batch):
+            if component.size >= self._read_at.get(component.id, MIN_ROWS):
+                self._read_at[component.id] = component.size + STRIDE
+                yield from self._trends(component)
+        while len(self._read_at) > MAX_PARTIES:
+            self._read_at.popitem(last=False)
+        yield from self._neighbourhoods(batch)
+
+    def stats(self) -> DetectorStats:
+        """See `Detector`."""
+        return DetectorStats({"parties": len(self._given)}, {"parties": self._dropped})
+
+    def _trends(self, component: Component) -> Iterator[Reading]:
+        latest = component.links[-1].category
+        own = [link.margin if link.category == latest else -link.margin for link in component.links]
+        rises = np.array(own)[np.isfinite(own)]
+        for what, values, sign, technique in (
+            ("climb", rises, 1, Technique.INVERSION),
+            ("fall", component.margins(), -1, Technique.EVASION),
+        ):
+            if len(values) >= MIN_ROWS:
+                moved = f"margin from {values[0]:.3f} to {values[-1]:.3f} over {len(values)} near rows"
+                value = max(0.0, sign * trend(values))
+                yield reading(self.name, what, component, value, technique, self._radius, moved)
+
+    def _neighbourhoods(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        joined = self._graph.joined(batch)
+        for observation, components in zip(batch, joined, strict=True):
+            if not components:
+                continue
+            for subject in subjects(observation):
+                given = self._given.setdefault(subject, Counter())
+                self._given.move_to_end(subject)
+                before = sum(count >= MIN_SHARE for count in given.values())
+                given.update(components)
+                after = sum(count >= MIN_SHARE for count in given.values())
+                if len(given) > 4 * KEPT_NEIGHBOURHOODS:
+                    self._given[subject] = Counter(dict(given.most_common(KEPT_NEIGHBOURHOODS)))
+                if after > before and after > 1:
+                    yield self._reading(observation, subject, after, sum(given.values()))
+        while len(self._given) > MAX_PARTIES:
+            self._given.popitem(last=False)
+            self._dropped += 1
+
+    def _reading(self, observation: Observation, subject: Subject, count: int, rows: int) -> Reading:
+        return Reading(
+            self.name,
+            f"{self.name}.neighbourhoods",
+            subject,
+            Technique.MEMBERSHIP,
+            math.log2(count),
+            observation.time,
+            0.0,
+            rows,
+            rows,
+            note=f"{count} neighbourhoods with {MIN_SHARE} near rows or more",
+        )
+
+
+KEPT_NEIGHBOURHOODS = 256
+"""Components of a party that are counted, once there are four times as many; those with the most rows."""
