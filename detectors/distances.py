@@ -6,7 +6,7 @@ distances are those of embeddings, of all classes together after dividing by the
 measured by Shapiro and Francia's W' (1972), which needs no tables. PRADA's fixed threshold raises false alarms (0.96
 did so on every benign stream tried here): the profile says how far from 1 the statistics of benign parties go.
 
-Found: Jacobian-based augmentation and other synthetic queries. Evaded by natural images (Knockoff Nets) and by mixing in
+Found: Jacobian-based augmentation, other synthetic queries. Evaded by natural images (Knockoff Nets), by mixing in
 many natural rows.
 """
 

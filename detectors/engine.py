@@ -1,6 +1,6 @@
 """The detectors of one model, put together."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -39,28 +39,32 @@ class Engine:
         own: detectors of the operator's.
         off: names of built-in detectors that are not wanted.
         told: of each component that is read; for calibration.
+        failed: told of a detector that raised, and of the error; it is left out from then on.
     """
 
     def __init__(
-        self, profile: Profile, own: Sequence[Detector] = (), off: Collection[str] = (), told: Told | None = None
+        self,
+        profile: Profile,
+        own: Sequence[Detector] = (),
+        off: Collection[str] = (),
+        told: Told | None = None,
+        failed: Callable[[str, Exception], None] | None = None,
     ) -> None:
         self._profile = profile
         self._detectors: list[Detector] = [each for each in _built_in(profile, told) if each.name not in off]
         self._detectors += own
-
-    @property
-    def detectors(self) -> Sequence[Detector]:
-        """Those that see what comes."""
-        return self._detectors
-
-    def drop(self, detector: Detector) -> None:
-        """Leaves one out from now on."""
-        self._detectors.remove(detector)
+        self._failed = failed
 
     def readings(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         """What all detectors read off a batch, unjudged."""
-        for detector in self._detectors:
-            yield from detector.see(batch)
+        for detector in tuple(self._detectors):
+            try:
+                yield from tuple(detector.see(batch))
+            except Exception as error:
+                if self._failed is None:
+                    raise
+                self._detectors.remove(detector)
+                self._failed(detector.name, error)
 
     def see(self, batch: Sequence[Observation]) -> list[Finding]:
         """What in a batch is unusual."""

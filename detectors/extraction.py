@@ -112,7 +112,7 @@ class ExtractionMonitor:
 
     def stats(self) -> DetectorStats:
         """See `Detector`."""
-        highest = max((surrogate.fidelity for surrogate in self._surrogates.values()), default=0.0)
+        highest = max((surrogate.fidelity for surrogate in tuple(self._surrogates.values())), default=0.0)
         return DetectorStats(
             {"parties": len(self._spent), "surrogates": len(self._surrogates)},
             {"parties": self._dropped},

@@ -52,7 +52,7 @@ class Limiter:
         """
         if not self._limits and not model_limits:
             return _nothing_held
-        charge = Charge(caller.id, model, _network(caller.address), caller.tier or "", rows, size)
+        charge = Charge(caller.id, model, network(caller.address), caller.tier or "", rows, size)
         descriptors = describe((*self._limits, *model_limits), charge)
         if not descriptors:
             return _nothing_held
@@ -65,6 +65,7 @@ class Limiter:
 
 
 @lru_cache(_CACHED_NETWORKS)
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """The network around an address; the address itself if it is none."""
     found = origin(address, *_WHOLE)
     return address if found is None else found.network

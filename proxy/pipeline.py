@@ -1,4 +1,4 @@
-"""The request path: identify ► decode ► admit ► sanitize ► forward ► shield.
+"""The request path: identify ► decode ► admit ► look ► sanitize ► forward ► observe ► shield.
 
 One `Pipeline` is one configuration. A reload makes a new one; calls in flight end on the one that they began on.
 """
@@ -12,11 +12,13 @@ import grpc.aio
 
 from proxy.codec import INFERENCE, Decoded, decode
 from proxy.config.schema import Config
+from proxy.detection import Detection
 from proxy.errors import Metadata, Rejection
 from proxy.identity import Caller, Identifier
 from proxy.limiter import Limiter
 from proxy.metadata import forwarded
 from proxy.metrics import Metrics
+from proxy.policy import CLEAR
 from proxy.protection import GuardTable, Protection, must_parse
 from proxy.upstream import Reply, UpstreamPool
 
@@ -53,6 +55,7 @@ class Pipeline:
         limiter: admits calls.
         guards: what is done to whose call.
         protection: does it.
+        detection: watches, and knows who is under a verdict.
         upstream: the model servers.
         metrics: counts what could not be parsed.
         clock: monotonic seconds.
@@ -65,6 +68,7 @@ class Pipeline:
         limiter: Limiter,
         guards: GuardTable,
         protection: Protection,
+        detection: Detection,
         upstream: UpstreamPool,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -76,6 +80,7 @@ class Pipeline:
         self._limiter = limiter
         self._guards = guards
         self._protection = protection
+        self._detection = detection
         self._strict = must_parse(config)
         self._upstream = upstream
         self._metrics = metrics
@@ -92,14 +97,21 @@ class Pipeline:
         decoded = self._decode(call, body)
         if call.path not in INFERENCE:
             return await self._forward(call, body, metadata, context)
-        guards = self._guards.of(call.model, caller)
+        watched = self._detection.of(call.model)
+        standing = CLEAR if watched is None else self._detection.admit(watched, caller)
+        guards = self._guards.of(call.model, caller, standing.step)
         release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
         try:
-            if decoded is None or not guards.protects:
+            if decoded is None or not (guards.protects or watched):
                 return await self._forward(call, body, metadata, context)
             deadline = self._clock() + self._seconds_left(context)
+            if watched is not None:
+                glance = await self._detection.look(watched, caller, standing, decoded, len(body))
+                guards = self._guards.of(call.model, caller, glance.step)
             exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
             reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))
+            if watched is not None:
+                reply = self._detection.answered(watched, glance, call.path, reply, exchange.scores)
             return await self._protection.shield(exchange, reply)
         finally:
             release()

@@ -19,9 +19,11 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from proxy.admin.server import AdminServer, start_admin
+from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config
 from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
+from proxy.detection import Detection
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
@@ -29,6 +31,7 @@ from proxy.keys import KeyFile
 from proxy.limiter import Limiter
 from proxy.logs import event
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
+from proxy.metrics.detection import DetectionMetrics
 from proxy.pipeline import Pipeline
 from proxy.protection import GuardTable, Protection, protected_models
 from proxy.protection.audit import problems
@@ -90,6 +93,8 @@ class Proxy:
         self._protection_metrics = ProtectionMetrics(self._registry)
         self._executor = ThreadPoolExecutor(os.cpu_count(), "tensorwall-defense")
         self._own_secret = secrets.token_bytes(SECRET_BYTES)
+        self._detection = Detection(self._secret(config), DetectionMetrics(self._registry), self._executor)
+        self._detection.configure(_detected(config))
         self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -123,6 +128,7 @@ class Proxy:
         grpc_address = self._bind()
         self._store = await self._open_store(self.config)
         self._watch()
+        self._spawn(self._detection.run())
         await self._server.start()
         try:
             self._admin: AdminServer = await start_admin(
@@ -130,6 +136,7 @@ class Proxy:
                 registry=self._registry,
                 readiness=lambda: self.readiness,
                 config=lambda: self.config,
+                verdicts=self._detection.verdicts,
             )
         except OSError as error:
             await self._server.stop(None)
@@ -146,6 +153,7 @@ class Proxy:
         if config.store != self._now.config.store:
             old_store, self._store = self._store, await self._open_store(config)
             self._spawn(_close_later(old_store, self.config.upstream.default_deadline))
+        self._detection.configure(_detected(config), self._secret(config))
         old, self._now = self._now, new
         self._watch()
         self.metrics.models.configure(config.models)
@@ -185,6 +193,7 @@ class Proxy:
         await self._now.upstream.close()
         if self._store is not None:
             await self._store.close()
+        self._detection.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
 
@@ -209,6 +218,7 @@ class Proxy:
             Limiter(config.limits, self._current_store, self._limit_metrics),
             GuardTable(config, upstream, self._protection_metrics),
             self._protection(config, signatures),
+            self._detection,
             upstream,
             self.metrics,
             self._clock,
@@ -217,18 +227,20 @@ class Proxy:
         return _Generation(config, keys, upstream, fingerprint, pipeline, watch, signatures)
 
     def _protection(self, config: Config, signatures: SignatureTable) -> Protection:
-        secret = self._own_secret
-        if config.secret is not None:
-            secret = blake2b(config.secret.encode(), digest_size=SECRET_BYTES, person=b"tensorwall").digest()
         return Protection(
             signatures,
-            secret,
+            self._secret(config),
             self._rng,
             self._executor,
             self._protection_metrics,
             config.bounds.message_bytes,
             self._clock,
         )
+
+    def _secret(self, config: Config) -> bytes:
+        if config.secret is None:
+            return self._own_secret
+        return blake2b(config.secret.encode(), digest_size=SECRET_BYTES, person=b"tensorwall").digest()
 
     def _current_store(self) -> Store:
         assert self._store is not None, "calls come after the start"
@@ -289,6 +301,10 @@ async def _close_later(store: Store | None, patience: float) -> None:
     await asyncio.sleep(patience)
     if store is not None:
         await store.close()
+
+
+def _detected(config: Config) -> dict[str, DetectionSettings]:
+    return {name: model.detection for name, model in config.models.items() if model.detection is not None}
 
 
 def _tls_fingerprint(config: Config) -> Fingerprint:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -43,6 +44,7 @@ async def start_admin(
     registry: CollectorRegistry,
     readiness: Callable[[], Readiness],
     config: Callable[[], Config],
+    verdicts: Callable[[str | None], list[dict[str, Any]]],
 ) -> AdminServer:
     """Listens on `host:port` (port 0 picks one) or `unix:/path`.
 
@@ -54,6 +56,7 @@ async def start_admin(
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(readiness))
     app.router.add_get("/config", _config(config))
+    app.router.add_get("/verdicts", _verdicts(verdicts))
     runner = web.AppRunner(
         app, access_log=None, max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES, keepalive_timeout=30
     )
@@ -102,6 +105,13 @@ def _config(config: Callable[[], Config]) -> Handler:
     async def handler(request: web.Request) -> web.Response:
         del request
         return web.Response(text=json.dumps(redact(config()), indent=2) + "\n", content_type="application/json")
+
+    return handler
+
+
+def _verdicts(verdicts: Callable[[str | None], list[dict[str, Any]]]) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"verdicts": verdicts(request.query.get("model"))})
 
     return handler
 

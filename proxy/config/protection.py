@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, field_serializer, model_validator
 
 from defenses.imported import Imported, loaded
 from defenses.input import STEP_NEEDS, InputChain, InputDefense, InputStep
-from defenses.output import AnswerDefense, Chain, OutputDefense, Semantics
+from defenses.output import AnswerDefense, Chain, LabelOnly, OutputDefense, Semantics
+from proxy.config.detection import Detection
 from proxy.config.section import PositiveSeconds, Section, freeze, plain
 from proxy.limits import LimitRules
 
@@ -22,6 +23,14 @@ Range = tuple[float, float]
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=8)]
 
 _ANSWER_NEEDS = ("kind", "applies_to", "preserves_argmax")
+
+
+def _input_steps(steps: tuple[InputStep, ...]) -> tuple[InputDefense, ...]:
+    return tuple(loaded(step, STEP_NEEDS) for step in steps)
+
+
+def _answer_steps(steps: tuple[OutputDefense | Imported, ...]) -> tuple[AnswerDefense, ...]:
+    return tuple(loaded(step, _ANSWER_NEEDS) for step in steps)
 
 
 class Rule(Section):
@@ -152,32 +161,37 @@ class Ladder(Section):
     throttle: Rules | None = None
 
 
+_DEFAULT_STEPS: Mapping[LadderStep, Rules] = {
+    "coarsen": Rules(outputs={"*": OutputRule(steps=(LabelOnly(),), on_mismatch="pass")}),
+    "throttle": Rules.model_validate({"limits": [{"rate": "1/s", "burst": 60, "by": "caller"}]}),
+}
+"""Label only, wherever the numbers prove to be probabilities; a row a second."""
+
+
 class Model(Rules):
     """One served model. Naming it makes readiness wait for it and gives it its own label in the metrics."""
 
     tiers: Annotated[Mapping[Name, Rules], Field(max_length=64), AfterValidator(freeze)] | None = None
     ladder: Ladder | None = None
+    detection: Detection | None = None
 
     @field_serializer("tiers")
     def _plain_tiers(self, value: Mapping[str, Rules] | None) -> Any:
         return plain(value)
 
-    def rules(self, tier: str | None, step: str | None) -> Rules:
+    def _on(self, step: LadderStep) -> Rules | None:
+        """What changes on a step; a model under detection has defaults for what its ladder does not say."""
+        said = getattr(self.ladder, step) if self.ladder is not None else None
+        return said or (_DEFAULT_STEPS[step] if self.detection is not None else None)
+
+    def rules(self, tier: str | None, step: LadderStep | None) -> Rules:
         """The rules for a caller: the model's, the tier's in their place, and the ladder's in the place of both."""
         sources: list[Rules] = [self]
         if self.tiers is not None and tier is not None and tier in self.tiers:
             sources.append(self.tiers[tier])
-        if self.ladder is not None and step is not None:
-            sources += [found for name in LADDER[: LADDER.index(step) + 1] if (found := getattr(self.ladder, name))]
+        if step is not None:
+            sources += [found for name in LADDER[: LADDER.index(step) + 1] if (found := self._on(name))]
         merged: dict[str, Any] = {}
         for source in sources:
             merged |= {name: value for name in Rules.model_fields if (value := getattr(source, name)) is not None}
         return Rules.model_construct(**{name: merged.get(name) for name in Rules.model_fields})
-
-
-def _input_steps(steps: tuple[InputStep, ...]) -> tuple[InputDefense, ...]:
-    return tuple(loaded(step, STEP_NEEDS) for step in steps)
-
-
-def _answer_steps(steps: tuple[OutputDefense | Imported, ...]) -> tuple[AnswerDefense, ...]:
-    return tuple(loaded(step, _ANSWER_NEEDS) for step in steps)

@@ -10,6 +10,9 @@ SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 DISTANCES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 """Bucket bounds of L1 distances between probability vectors."""
 
+SURPRISE = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
+"""Bucket bounds of surprise in decades: 3 is one benign caller in a thousand."""
+
 REFUSAL_REASONS = (
     "identity",
     "input",
@@ -24,6 +27,7 @@ REFUSAL_REASONS = (
     "squeezing",
     "tensor_budget",
     "unparsable",
+    "verdict",
 )
 RETRY_OUTCOMES = ("retried", "budget_exhausted")
 
@@ -62,6 +66,50 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         ("model", "mode", "outcome"),
     ),
     "tensorwall_squeezing_skipped": ("counter", "Calls that could not be scored.", ("model", "reason")),
+    "tensorwall_observed_rows": ("counter", "Rows that the detectors saw.", ("model",)),
+    "tensorwall_unobserved_rows": (
+        "counter",
+        "Rows that they did not see: the queue was full, or the request or its answer could not be read.",
+        ("model", "reason"),
+    ),
+    "tensorwall_observation_queue_rows": ("gauge", "Rows waiting for the detectors.", ()),
+    "tensorwall_observation_seconds": ("histogram", "Time that a call spent in being observed.", ("model",)),
+    "tensorwall_detection_seconds": ("histogram", "Time that the detectors took for a batch.", ("model",)),
+    "tensorwall_detection_surprise": (
+        "histogram",
+        "Findings, by how unusual they are among benign callers, in powers of ten.",
+        ("model", "detector", "technique"),
+    ),
+    "tensorwall_detector_tracked": ("gauge", "What a detector keeps.", ("model", "detector", "kind")),
+    "tensorwall_detector_dropped": (
+        "counter",
+        "What a detector forgot to stay within its bound.",
+        ("model", "detector", "kind"),
+    ),
+    "tensorwall_detector_failures": ("counter", "Detectors that raised and were left out.", ("model", "detector")),
+    "tensorwall_extraction_progress": (
+        "gauge",
+        "Highest share of next rows that a surrogate of any caller foretells.",
+        ("model",),
+    ),
+    "tensorwall_verdicts": (
+        "gauge",
+        "Verdicts that stand, by what they are for and on which step.",
+        ("model", "technique", "subject", "step", "mode"),
+    ),
+    "tensorwall_verdicts_reached": (
+        "counter",
+        "Verdicts that reached a step of the ladder.",
+        ("model", "technique", "subject", "step", "mode"),
+    ),
+    "tensorwall_verdicts_evicted": ("counter", "Verdicts forgotten before their time.", ()),
+    "tensorwall_verdict_calls": (
+        "counter",
+        "Calls that a verdict acted on: refused, slowed, echoed or coarsened.",
+        ("model", "action"),
+    ),
+    "tensorwall_verdict_rows": ("counter", "Rows that were answered like an earlier near row.", ("model",)),
+    "tensorwall_profile_info": ("gauge", "Always 1; which benign profile is in force.", ("model", "profile")),
     "tensorwall_protection_problems": (
         "gauge",
         "Contradictions between a model's rules and its signatures; the log names them.",

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from proxy.config.protection import InputRule, LadderStep, Model, Rule, Rules
+from proxy.config.detection import StepName
+from proxy.config.protection import LADDER, InputRule, LadderStep, Model, Rule, Rules
 from proxy.config.schema import Config
 from proxy.identity import Caller
 from proxy.limits import Limit, compiled, share
@@ -62,13 +63,16 @@ class GuardTable:
         self._metrics = metrics
         self._made: dict[tuple[str, str | None, LadderStep | None], _Template] = {}
 
-    def of(self, model: str, caller: Caller) -> Guards:
-        """What is done to a caller's call of a model."""
+    def of(self, model: str, caller: Caller, step: StepName | None = None) -> Guards:
+        """What is done to a caller's call of a model, on this step or the configured one, whichever is later.
+
+        A step that is no set of rules keeps those of the step before it.
+        """
         configured = self._models.get(model)
         if configured is None:
             return NOTHING
         tier = caller.tier if configured.tiers is not None and caller.tier in configured.tiers else None
-        key = model, tier, self._steps.get(caller.id)
+        key = model, tier, _later(self._steps.get(caller.id), _RULES_OF[step])
         template = self._made.get(key)
         if template is None:
             template = self._made[key] = self._template(model, configured.rules(tier, key[2]))
@@ -130,6 +134,20 @@ class _Template:
         )
 
 
+_RULES_OF: Mapping[StepName | None, LadderStep | None] = {
+    None: None,
+    "observe": None,
+    "slow": None,
+    "coarsen": "coarsen",
+    "throttle": "throttle",
+    "block": "throttle",
+}
+
+
+def _later(one: LadderStep | None, other: LadderStep | None) -> LadderStep | None:
+    return max(one, other, key=LADDER.index) if one is not None and other is not None else one or other
+
+
 def _enforced(rule: Rule, caller_share: float) -> bool:
     return rule.mode == "enforce" and caller_share < rule.percent
 
@@ -149,8 +167,14 @@ def all_rules(model: Model) -> list[Rules]:
 def must_parse(config: Config) -> bool:
     """Whether a request that cannot be read has to be refused: any model has a rule or a limit that it might evade."""
     return bool(config.limits) or any(
-        _looks_in(rules) or rules.limits for model in config.models.values() for rules in all_rules(model)
+        _watched(model) or _looks_in(rules) or rules.limits
+        for model in config.models.values()
+        for rules in all_rules(model)
     )
+
+
+def _watched(model: Model) -> bool:
+    return model.detection is not None and model.detection.mode != "off"
 
 
 def _looks_in(rules: Rules) -> bool:

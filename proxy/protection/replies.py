@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 CLASSIFY_OUTPUT = "scores"
 REGRESS_OUTPUT = "outputs"
+EVERY = "*"
+"""In place of an output's name: every output that has no rule of its own."""
 
 _TYPES: dict[str, Callable[[], Any]] = {
     "Predict": serving.PredictResponse,
@@ -121,6 +123,12 @@ class OpenReply:
         """Of the model that answered; 0 if the reply does not say."""
         spec = self.message.results[0] if self.method == "MultiInference" and self.message.results else self.message
         return int(spec.model_spec.version.value) if hasattr(spec, "model_spec") else 0
+
+    def names(self, name: str) -> list[str]:
+        """The outputs that a rule of this name is for: that one, or with EVERY all of a Predict or the usual others."""
+        if name != EVERY:
+            return [name]
+        return sorted(self.message.outputs) if self.method == "Predict" else [CLASSIFY_OUTPUT, REGRESS_OUTPUT]
 
     def parts(self, name: str) -> Iterator[Tensor | Scores | Values]:
         """Wherever the reply holds the output of this name."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import grpc
@@ -101,9 +101,14 @@ class Shield:
         except DecodeError:
             return self._unreadable(model, body, guards)
         changed = False
+        ruled = {guard.name for guard in guards}
         for guard in guards:
-            for part in reply.parts(guard.name):
-                changed |= self._harden_part(part, model, reply.version, guard, identities)
+            for name in reply.names(guard.name):
+                if name != guard.name and name in ruled:
+                    continue
+                own = guard if name == guard.name else replace(guard, name=name)
+                for part in reply.parts(name):
+                    changed |= self._harden_part(part, model, reply.version, own, identities)
         return reply.body() if changed else body
 
     def _unreadable(self, model: str, body: bytes, guards: tuple[OutputGuard, ...]) -> bytes:

@@ -1,5 +1,6 @@
 """Every metric's name, type and labels, and that no caller can widen a label's set of values."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,23 @@ from proxy.metrics import (
     ProtectionMetrics,
     table,
 )
+from proxy.metrics.detection import DetectionMetrics
+from proxy.policy import Verdict
 from proxy.state import StoreStats
 
 ROOT = Path(__file__).parents[2]
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+class _Standing:
+    """A detection that watches nothing."""
+
+    queued_rows = 0
+    evicted = 0
+    watched: Mapping[str, Any] = {}
+
+    def standing_verdicts(self) -> list[Verdict]:
+        return []
 
 
 def end(metrics: Metrics, model: str, code: str = "OK", method: str = PREDICT) -> None:
@@ -49,6 +63,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     metrics.target_up("a:1", True)
     LimitMetrics(registry, metrics.models.label, lambda: StoreStats({"slots": 1}, {"day": 2}, {"away": 3}))
     ProtectionMetrics(registry)
+    DetectionMetrics(registry).read(_Standing())
     families = exposed(registry)
     for name, (kind, meaning, labels) in CATALOGUE.items():
         family = families[name]

@@ -1,0 +1,128 @@
+"""Benign callers, simulated: what they send and when, from a sample of rows.
+
+For calibration where no traffic was recorded yet, and for drills. Time is simulated; nothing here waits.
+
+| kind | share | what it does |
+|---|---|---|
+| plain | 0.50 | some tens of distinct rows, singly or in small batches |
+| retries | 0.10 | the same, and three of ten calls are sent again once or more, unchanged |
+| polling | 0.10 | one row, again and again |
+| frames | 0.15 | a scene with sensor noise, some in drifting light, some slowly moving; tabular: a drifting record |
+| skewed | 0.14 | rows of one or two classes only |
+| batch | 0.01 | two thousand distinct rows at once |
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["plain", "retries", "polling", "frames", "skewed", "batch"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SHARES = (0.50, 0.10, 0.10, 0.15, 0.14, 0.01)
+HOUR = 3600.0
+BATCH_ROWS = 2000
+BATCH_CALL = 50
+FRAME_SECONDS = 0.5
+_SIZES = (1, 1, 1, 4, 16)
+"""Rows of plain calls."""
+
+Rows = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BenignCall:
+    """Attributes: time in seconds from the start, the caller, its kind, and the rows (n, ...) that it sends."""
+
+    time: float
+    caller: str
+    kind: Kind
+    rows: Rows
+
+
+def benign(
+    rows: Rows, classes: NDArray[np.int64], callers: int, rng: np.random.Generator, prefix: str = "caller"
+) -> Sequence[BenignCall]:
+    """An hour of benign calls, in the order of their times.
+
+    Args:
+        rows: (n, ...) that callers draw from; a caller does not draw a row twice, several callers may draw the same.
+        classes: (n,) of the rows, for skewed callers.
+        callers: how many.
+        rng: throws everything.
+        prefix: of the callers' names.
+    """
+    kinds = rng.choice(len(KINDS), callers, p=SHARES)
+    calls = []
+    for at, kind in enumerate(kinds.tolist()):
+        name = f"{prefix}-{at:05d}"
+        start = float(rng.uniform(0, 0.8 * HOUR))
+        calls += [
+            BenignCall(time, name, KINDS[kind], part) for time, part in _sent(KINDS[kind], rows, classes, start, rng)
+        ]
+    return sorted(calls, key=lambda call: call.time)
+
+
+def _sent(
+    kind: Kind, rows: Rows, classes: NDArray[np.int64], time: float, rng: np.random.Generator
+) -> Iterator[tuple[float, Rows]]:
+    match kind:
+        case "polling":
+            own = rows[rng.integers(len(rows))][np.newaxis]
+            yield from ((time + 5.0 * at, own) for at in range(int(rng.integers(20, 100))))
+        case "frames":
+            scene = frames(rows[rng.integers(len(rows))], int(rng.integers(30, 200)), rng)
+            yield from ((time + FRAME_SECONDS * at, scene[at : at + 1]) for at in range(len(scene)))
+        case "batch":
+            chosen = rng.choice(len(rows), min(BATCH_ROWS, len(rows)), replace=False)
+            for at in range(0, len(chosen), BATCH_CALL):
+                yield time + at * 4e-4, rows[chosen[at : at + BATCH_CALL]]
+        case _:
+            pool = np.arange(len(rows))
+            if kind == "skewed":
+                wanted = rng.choice(np.unique(classes), int(rng.integers(1, 3)), replace=True)
+                pool = np.flatnonzero(np.isin(classes, wanted))
+            yield from _plain(rows, pool, time, kind == "retries", rng)
+
+
+def _plain(
+    rows: Rows, pool: NDArray[np.int64], time: float, retries: bool, rng: np.random.Generator
+) -> Iterator[tuple[float, Rows]]:
+    left = rng.choice(pool, min(len(pool), int(rng.integers(5, 80))), replace=False)
+    while len(left):
+        size = int(rng.choice(_SIZES))
+        own, left = rows[left[:size]], left[size:]
+        time += float(rng.exponential(5.0))
+        yield time, own
+        if retries and rng.random() < 0.3:
+            yield from ((time + 0.1 * again, own) for again in range(1, int(rng.integers(2, 5))))
+
+
+def frames(scene: Rows, count: int, rng: np.random.Generator) -> Rows:
+    """What a sensor sees of one scene: (count, ...) with fresh noise each time.
+
+    Images (H, W) or (H, W, C) in [0, 1]: noise of 1 to 4 of 255 levels, 8-bit values; in a third of scenes the light
+    drifts, in a third it moves sideways. Other rows: noise of up to 1 % of each value, and a third drift.
+    """
+    drift = float(rng.choice([0.0, 0.0, 0.002]))
+    gains = 1 + np.cumsum(rng.normal(0, drift, count)) if drift else np.ones(count)
+    shape = (count, *(1 for _ in scene.shape))
+    if scene.ndim < 2:
+        noise = rng.normal(0, 1, (count, *scene.shape)) * np.abs(scene) * rng.uniform(0.001, 0.01)
+        return np.asarray(scene * gains.reshape(shape) + noise, dtype=scene.dtype)
+    speed = float(rng.choice([0.0, 0.0, 0.1]))
+    places = np.cumsum(rng.normal(0, speed, count)) if speed else np.zeros(count)
+    moved = np.stack([_moved(scene, float(place)) for place in places])
+    seen = moved * gains.reshape(shape) + rng.normal(0, rng.uniform(1, 4) / 255, (count, *scene.shape))
+    return np.asarray(np.round(seen.clip(0, 1) * 255) / 255, dtype=scene.dtype)
+
+
+def _moved(scene: Rows, by: float) -> Rows:
+    """Sideways by a number of pixels, whole or not, with the border kept."""
+    columns = np.clip(np.arange(scene.shape[1]) - by, 0, scene.shape[1] - 1)
+    low = np.floor(columns).astype(int)
+    high = np.minimum(low + 1, scene.shape[1] - 1)
+    share = (columns - low).reshape(-1, *(1 for _ in scene.shape[2:]))
+    return np.asarray(scene[:, low] * (1 - share) + scene[:, high] * share)

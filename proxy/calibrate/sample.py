@@ -1,0 +1,161 @@
+"""A sample data set as observations: its rows sent by simulated benign callers, answered by the model itself."""
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from detectors.features import Extractor, Scaling
+from detectors.observation import Answers, Observation
+from detectors.workloads import BenignCall, benign
+from protos import serving_pb2 as serving
+from proxy.config.detection import Detection
+from proxy.detection.answers import answers
+from proxy.tensors import set_array
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+SECONDS = 60.0
+ROWS = 256
+"""Asked together."""
+CLASSES_FROM = 10_000
+"""Rows of a sample whose classes are asked first, for the callers that send few classes only."""
+
+
+class SampleError(Exception):
+    """The sample cannot be used; `str()` is what the operator reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows to send.
+
+    Attributes:
+        rows: (n, ...) numbers of any dtype, or bytes.
+        name: of the file.
+    """
+
+    rows: NDArray[Any]
+    name: str
+
+    @classmethod
+    def read(cls, path: Path, key: str) -> "Sample":
+        """From an .npy file, or from the array `key` of an .npz file.
+
+        Raises:
+            SampleError: there is no such array.
+        """
+        try:
+            loaded = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise SampleError(f"{path}: cannot be read as .npy or .npz: {error}") from None
+        if not isinstance(loaded, np.ndarray):
+            if key not in loaded:
+                raise SampleError(
+                    f"{path}: has no array {key!r}; it has {', '.join(loaded.files)}; name one with --key"
+                )
+            loaded = loaded[key]
+        if loaded.ndim < 2 or len(loaded) < 2:
+            raise SampleError(f"{path}: shape {loaded.shape} is not (rows, ...); send at least two rows")
+        return cls(loaded, str(path))
+
+
+class Model:
+    """A served model, as a calibration asks it.
+
+    Args:
+        target: host:port of the model server, or of a proxy.
+        name: the model's.
+        input_name: of its one input.
+        settings: which output says the class.
+    """
+
+    def __init__(self, target: str, name: str, input_name: str, settings: Detection) -> None:
+        self._channel = grpc.insecure_channel(target)
+        self._predict = self._channel.unary_unary(PREDICT)
+        self._name = name
+        self._input = input_name
+        self._settings = settings
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def __call__(self, rows: NDArray[Any]) -> Answers:
+        """What it says to rows.
+
+        Raises:
+            SampleError: it does not answer, or with nothing that can be read.
+        """
+        parts = [self._ask(rows[at : at + ROWS]) for at in range(0, len(rows), ROWS)]
+        return Answers(
+            np.concatenate([part.classes for part in parts]),
+            np.concatenate([part.margins for part in parts]),
+            np.concatenate([part.entropies for part in parts]),
+        )
+
+    def _ask(self, rows: NDArray[Any]) -> Answers:
+        request = serving.PredictRequest(model_spec=serving.ModelSpec(name=self._name))
+        set_array(request.inputs[self._input], rows)
+        try:
+            reply: bytes = self._predict(request.SerializeToString(), timeout=SECONDS)
+        except grpc.RpcError as error:
+            raise SampleError(f"the model does not answer: {error.code().name}: {error.details()}") from None
+        said = answers(PREDICT, reply, len(rows), self._settings)
+        if said is None:
+            raise SampleError("the model's answer cannot be read")
+        return said
+
+
+def observations(
+    sample: Sample, model: Model, input_name: str, salt: bytes, callers: int, rng: np.random.Generator
+) -> tuple[Sequence[Observation], Mapping[str, Scaling]]:
+    """An hour of simulated benign calls with the sample's rows, and the scaling of its columns.
+
+    Raises:
+        SampleError: the model does not answer.
+    """
+    rows = sample.rows
+    classes = model(rows[:CLASSES_FROM]).classes
+    calls = benign(rows[:CLASSES_FROM], classes.astype(np.int64), callers, rng, "sample")
+    columns = Extractor(salt).columns(rows)
+    scaling = {} if columns is None else {input_name: Scaling.of(columns)}
+    extractor = Extractor(salt, scaling)
+    progress = tqdm(total=len(calls), desc="asking the model", unit="call", disable=None)
+    made = [one for part in _parts(calls) for one in _observed(part, model, input_name, extractor, progress)]
+    progress.close()
+    return made, scaling
+
+
+def _parts(calls: Sequence[BenignCall]) -> Iterator[Sequence[BenignCall]]:
+    part: list[BenignCall] = []
+    rows = 0
+    for call in calls:
+        part.append(call)
+        rows += len(call.rows)
+        if rows >= ROWS:
+            yield part
+            part, rows = [], 0
+    if part:
+        yield part
+
+
+def _observed(
+    calls: Sequence[BenignCall], model: Model, input_name: str, extractor: Extractor, progress: Any
+) -> Iterator[Observation]:
+    """Asked together, observed one by one."""
+    said = model(np.concatenate([call.rows for call in calls]))
+    at = 0
+    for call in calls:
+        part = slice(at, at + len(call.rows))
+        at = part.stop
+        own = Answers(said.classes[part], said.margins[part], said.entropies[part])
+        features = extractor({input_name: call.rows}, len(call.rows))
+        squeezing = np.full(len(call.rows), np.nan, dtype=np.float32)
+        yield Observation(call.time, call.caller, (f"network:{call.caller}",), "", "", features, own, squeezing)
+        progress.update()

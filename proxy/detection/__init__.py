@@ -1,0 +1,5 @@
+"""Detection beside the request path: observations of calls, a bounded queue, the detectors' thread, their findings."""
+
+from proxy.detection.watch import Detection, Glance, Watched
+
+__all__ = ["Detection", "Glance", "Watched"]

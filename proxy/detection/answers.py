@@ -1,0 +1,81 @@
+"""Class, margin and entropy of each row, from a reply of any method."""
+
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from defenses.output import is_float
+from detectors.features import summarise, unknown
+from detectors.observation import NO_CLASS, Answers
+from proxy.config.detection import Detection
+from proxy.protection.replies import CLASSIFY_OUTPUT, OpenReply, Scores, Tensor
+from proxy.tensors import UndecodableTensorError
+
+
+def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers | None:
+    """What the model said to each row; None if the reply cannot be read.
+
+    A classification's class is its likeliest label's place among those of the row with the most; where labels come
+    ordered by score, that is no class, and labels are hashed instead.
+    """
+    try:
+        reply = OpenReply(path, body)
+        for name in _names(reply, settings):
+            for part in reply.parts(name):
+                found = _summary(part, settings)
+                if found is not None and len(found.classes) == rows:
+                    return found
+    except (DecodeError, UndecodableTensorError):
+        return None
+    return unknown(rows)
+
+
+def _names(reply: OpenReply, settings: Detection) -> list[str]:
+    if settings.output is not None:
+        return [settings.output]
+    if reply.method == "Predict":
+        return sorted(reply.message.outputs, key=lambda name: ("prob" not in name, name))
+    return [CLASSIFY_OUTPUT]
+
+
+def _summary(part: Any, settings: Detection) -> Answers | None:
+    """None for what is no distribution over classes."""
+    if isinstance(part, Scores):
+        return _labelled(part)
+    if not isinstance(part, Tensor):
+        return None
+    values = part.sample()
+    if values.ndim != 2 or not is_float(values.dtype):
+        return None
+    if settings.semantics == "logits":
+        values = _softmax(values)
+    found = summarise(values)
+    proper = found.classes != NO_CLASS
+    return found if settings.output is not None or proper.any() else None
+
+
+def _labelled(part: Scores) -> Answers:
+    """Labels may come in any order, so that the label itself, and not its place, is the class."""
+    lists = part.lists()
+    width = max(map(len, lists), default=0)
+    padded = np.array([row + [0.0] * (width - len(row)) for row in lists]).reshape(len(lists), width)
+    found = summarise(padded)
+    classes = found.classes.copy()
+    for at, row in enumerate(part.result.classifications):
+        if classes[at] != NO_CLASS:
+            label = row.classes[int(classes[at])].label
+            classes[at] = int(label) % 2**31 if label.isdecimal() else _number(label, int(classes[at]))
+    return Answers(classes, found.margins, found.entropies)
+
+
+def _number(label: str, place: int) -> int:
+    """The same for the same label in every process; its place if it has none."""
+    return int.from_bytes(label.encode()[:64].ljust(4, b"\0")[-4:], "little") % 2**31 if label else place
+
+
+def _softmax(values: NDArray[Any]) -> NDArray[np.float64]:
+    raised = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,338 @@
+"""Detection as the request path uses it, and the thread beside it in which the detectors run."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+
+from detectors.engine import Engine
+from detectors.features import Extractor
+from detectors.findings import Finding
+from detectors.observation import Features, Observation
+from detectors.profile import Profile
+from proxy.codec import Decoded
+from proxy.config.detection import Detection as Settings
+from proxy.config.detection import StepName
+from proxy.detection.answers import answers
+from proxy.detection.inputs import arrays
+from proxy.detection.queue import ObservationQueue
+from proxy.errors import Rejection
+from proxy.identity import Caller
+from proxy.limiter import network
+from proxy.logs import event
+from proxy.metrics.detection import DetectionMetrics
+from proxy.policy import Policy, Standing, Verdict
+from proxy.policy.echo import Echo
+from proxy.policy.verdict import harder
+from proxy.upstream import Reply
+
+log = logging.getLogger("tensorwall.detection")
+
+INLINE_BYTES = 16 * 2**10
+"""Requests up to this size are looked at on the event loop; a thread costs more than they do."""
+BATCH_ROWS = 512
+PACE = 0.02
+"""Seconds between batches: observations gather meanwhile, and the loop has the interpreter to itself."""
+DELAY = 0.25, 1.0
+"""Seconds for which an answer is held back on the step `slow`, thrown anew for each."""
+MAX_ROWS = 4096
+"""Rows of one call that are observed; the others are counted."""
+
+_BLOCKED = "this caller's calls of this model are not answered at present; ask the operator of this service"
+
+
+@dataclass(slots=True)
+class Glance:
+    """What is known of a call of a watched model before the model answers.
+
+    Attributes:
+        caller: whose it is.
+        features: of its rows; None if it could not be read.
+        standings: of each row, by the clusters that it belongs to and by its caller.
+        step: the hardest of them, for the whole call.
+        seconds: that it took so far.
+    """
+
+    caller: Caller
+    features: Features | None = None
+    standings: list[Standing] = field(default_factory=list)
+    step: StepName | None = None
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Watched:
+    """One model's detection.
+
+    Attributes:
+        name: the model's.
+        settings: of its detection.
+        profile: what is usual.
+        extractor: of features.
+        engine: its detectors.
+        key: what the engine was made from; another one needs another engine.
+    """
+
+    name: str
+    settings: Settings
+    profile: Profile
+    extractor: Extractor
+    engine: Engine
+    key: tuple[Any, ...]
+
+
+class Detection:
+    """Watches calls. One for the whole process: what was learned of callers outlives a reload.
+
+    Args:
+        salt: of features where no profile has one.
+        metrics: told of everything.
+        executor: where large requests are looked at.
+        clock: seconds since 1970.
+        rng: throws the delays; need not be secret.
+    """
+
+    def __init__(
+        self,
+        salt: bytes,
+        metrics: DetectionMetrics,
+        executor: Executor,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.policy = Policy(self._reached)
+        self._salt = salt
+        self._metrics = metrics
+        self._executor = executor
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311  # a delay is no secret
+        self._watched: Mapping[str, Watched] = {}
+        self._queue = ObservationQueue(lambda lost: metrics.lost(lost.model, "queue", lost.rows))
+        self._thread = ThreadPoolExecutor(1, "tensorwall-detectors")
+        self._echo = Echo()
+        self._waiting = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        metrics.read(self)
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for the detectors."""
+        return self._queue.rows
+
+    @property
+    def evicted(self) -> int:
+        """Verdicts that were forgotten before their time."""
+        return self.policy.evicted
+
+    @property
+    def watched(self) -> Mapping[str, Watched]:
+        """The watched models."""
+        return self._watched
+
+    def configure(self, models: Mapping[str, Settings], salt: bytes | None = None) -> None:
+        """Takes the settings of all watched models. Engines stay as far as what they were made from does.
+
+        Args:
+            models: their settings; those that are off are left out.
+            salt: of features where no profile has one, if it changed.
+        """
+        self._salt = salt or self._salt
+        made = {}
+        for name, settings in models.items():
+            if settings.mode != "off":
+                made[name] = self._make(name, settings)
+                self._metrics.profile(name, made[name].profile.digest)
+                if settings.mode == "enforce" and settings.learned is None:
+                    event(log, logging.WARNING, "detection stays in shadow: the model has no profile", model=name)
+        self._watched = made
+        self.policy.configure({name: watched.settings for name, watched in made.items()})
+
+    def of(self, model: str) -> Watched | None:
+        """A model's detection, if it is watched."""
+        return self._watched.get(model)
+
+    def admit(self, watched: Watched, caller: Caller) -> Standing:
+        """How a caller stands.
+
+        Raises:
+            Rejection: it is blocked.
+        """
+        standing = self.policy.standing(watched.name, caller.id, groups(caller), self._clock())
+        if standing.blocked:
+            raise self._refusal(watched)
+        return standing
+
+    async def look(self, watched: Watched, caller: Caller, standing: Standing, decoded: Decoded, size: int) -> Glance:
+        """Looks at a request: features of its rows, and how they stand. Holds it back if it is to be slowed.
+
+        Raises:
+            Rejection: rows belong to a cluster of which the operator wants calls refused.
+        """
+        started = time.perf_counter()
+        glance = Glance(caller, standings=[standing], step=standing.step)
+        with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
+            glance.features = await self._features(watched, decoded, size)
+        if glance.features is None or not len(glance.features):
+            self._metrics.lost(watched.name, "request", max(1, decoded.rows))
+            glance.features = None
+        else:
+            self._judge_rows(watched, glance, standing)
+        glance.seconds = time.perf_counter() - started
+        if any(each.slowed for each in glance.standings):
+            self._metrics.acted(watched.name, "slowed")
+            await asyncio.sleep(self._rng.uniform(*DELAY))
+        return glance
+
+    def answered(self, watched: Watched, glance: Glance, path: str, reply: Reply, scores: Any) -> Reply:
+        """Observes a reply, and answers rows as earlier near ones where a verdict says so. Never waits."""
+        if glance.features is None or reply.code is not grpc.StatusCode.OK:
+            return reply
+        started = time.perf_counter()
+        said = answers(path, reply.body, len(glance.features), watched.settings)
+        if said is None:
+            self._metrics.lost(watched.name, "reply", len(glance.features))
+            return reply
+        self._observe(watched, glance, said, scores)
+        if any(standing.echoes for standing in glance.standings):
+            body, rows = self._echo.answer(path, reply.body, glance.standings, glance.features.embeddings)
+            if rows:
+                self._metrics.acted(watched.name, "echoed")
+                self._metrics.echoed(watched.name, rows)
+                reply = Reply(reply.code, reply.details, body, reply.initial, reply.trailing)
+        self._metrics.looked(watched.name, glance.seconds + time.perf_counter() - started)
+        return reply
+
+    async def run(self) -> None:
+        """Feeds the detectors, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            while batch := self._queue.take(BATCH_ROWS):
+                try:
+                    for name, findings in (await loop.run_in_executor(self._thread, self._see, batch)).items():
+                        self._found(name, findings)
+                except Exception:
+                    event(log, logging.ERROR, "detectors failed", exc_info=True)
+                await asyncio.sleep(PACE)
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Waits until every observation so far has been seen."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Ends the detectors' thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def verdicts(self, model: str | None = None) -> list[dict[str, Any]]:
+        """All verdicts that stand, for the admin port."""
+        now = self._clock()
+        return [verdict.to_json(now) for verdict in self.policy.verdicts(now, model)]
+
+    def standing_verdicts(self) -> list[Verdict]:
+        """All verdicts that stand."""
+        return self.policy.verdicts(self._clock())
+
+    def _make(self, name: str, settings: Settings) -> Watched:
+        profile = settings.learned or Profile.defaults(name, self._salt)
+        key = profile.salt, profile.digest, settings.off, tuple(each.model_dump_json() for each in settings.own)
+        old = self._watched.get(name)
+        if old is not None and old.key == key:
+            return Watched(name, settings, old.profile, old.extractor, old.engine, key)
+        engine = Engine(
+            profile,
+            [each.made() for each in settings.own],
+            settings.off,
+            failed=lambda detector, error: self._failed(name, detector, error),
+        )
+        return Watched(name, settings, profile, Extractor(profile.salt, profile.scaling), engine, key)
+
+    async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features:
+        if size <= INLINE_BYTES:
+            return _extract(watched, decoded)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _extract, watched, decoded)
+
+    def _judge_rows(self, watched: Watched, glance: Glance, standing: Standing) -> None:
+        assert glance.features is not None, "there are rows to judge"
+        rows = len(glance.features)
+        glance.standings = [standing] * rows
+        if not self.policy.watches_rows(watched.name):
+            return
+        own = self.policy.row_standings(watched.name, glance.caller.id, glance.features.embeddings, self._clock())
+        if any(each.step is not None and not each.silent for each in own):
+            raise self._refusal(watched)
+        for row, each in enumerate(own):
+            if each.step is not None:
+                glance.standings[row] = each  # what its cluster says is closer to the row than what its caller does
+                glance.step = harder(glance.step, each.step)
+
+    def _observe(self, watched: Watched, glance: Glance, said: Any, scores: Any) -> None:
+        assert glance.features is not None, "what could not be read is not observed"
+        features, rows = glance.features, len(glance.features)
+        if rows > MAX_ROWS:
+            self._metrics.lost(watched.name, "rows", rows - MAX_ROWS)
+            part = slice(0, MAX_ROWS)
+            features = Features(features.digests[part], features.fingerprints[part], features.embeddings[part])
+            said = type(said)(said.classes[part], said.margins[part], said.entropies[part])
+        squeezing = np.full(len(features), np.nan, dtype=np.float32)
+        if scores is not None and len(scores) == rows:
+            squeezing = np.asarray(scores, dtype=np.float32)[: len(features)]
+        self._queue.put(
+            Observation(
+                self._clock(), glance.caller.id, groups(glance.caller), watched.name, "", features, said, squeezing
+            )
+        )
+        self._idle.clear()
+        self._waiting.set()
+
+    def _see(self, batch: list[Observation]) -> dict[str, list[Finding]]:
+        """In the detectors' thread."""
+        by_model: dict[str, list[Observation]] = {}
+        for observation in batch:
+            by_model.setdefault(observation.model, []).append(observation)
+        found = {}
+        for name, own in by_model.items():
+            watched = self._watched.get(name)
+            if watched is not None:
+                started = time.perf_counter()
+                found[name] = watched.engine.see(own)
+                self._metrics.saw(name, sum(each.rows for each in own), time.perf_counter() - started)
+        return found
+
+    def _found(self, model: str, findings: list[Finding]) -> None:
+        for finding in findings:
+            self._metrics.found(model, finding)
+        self.policy.judge(model, findings, self._clock())
+
+    def _reached(self, verdict: Verdict, now: float) -> None:
+        """A verdict is new, or reached a new step."""
+        self._metrics.reached(verdict)
+        event(log, logging.WARNING, "verdict", **verdict.to_json(now))
+
+    def _failed(self, model: str, detector: str, error: Exception) -> None:
+        self._metrics.failed(model, detector)
+        event(log, logging.ERROR, "detector left out", model=model, detector=detector, problem=repr(error))
+
+    def _refusal(self, watched: Watched) -> Rejection:
+        self._metrics.acted(watched.name, "refused")
+        return Rejection(grpc.StatusCode.PERMISSION_DENIED, _BLOCKED, reason="verdict")
+
+
+def groups(caller: Caller) -> tuple[str, ...]:
+    """What a caller has in common with others: its group, and the network that it calls from."""
+    return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
+
+
+def _extract(watched: Watched, decoded: Decoded) -> Features:
+    inputs, rows = arrays(decoded, watched.settings.inputs)
+    return watched.extractor(inputs, rows)

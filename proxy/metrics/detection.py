@@ -1,0 +1,161 @@
+"""What the detectors saw and found, and what verdicts did. No caller is ever a label."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from detectors.detector import DetectorStats
+from detectors.findings import Finding
+from proxy.metrics.catalogue import CATALOGUE, SURPRISE, counter, gauge, histogram
+from proxy.metrics.labels import label_value
+from proxy.policy.verdict import Verdict
+
+
+class _Engine(Protocol):
+    def stats(self) -> Mapping[str, DetectorStats]: ...
+
+
+class _Watched(Protocol):
+    @property
+    def engine(self) -> _Engine: ...
+
+
+class Source(Protocol):
+    """What is read when metrics are scraped."""
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for the detectors."""
+
+    @property
+    def watched(self) -> Mapping[str, _Watched]:
+        """The watched models."""
+
+    def standing_verdicts(self) -> list[Verdict]:
+        """All verdicts that stand."""
+
+    @property
+    def evicted(self) -> int:
+        """Verdicts that were forgotten before their time."""
+
+
+class DetectionMetrics:
+    """The instruments of detection and policy.
+
+    Args:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._observed = counter("tensorwall_observed_rows", registry)
+        self._unobserved = counter("tensorwall_unobserved_rows", registry)
+        self._look_seconds = histogram("tensorwall_observation_seconds", registry)
+        self._detect_seconds = histogram("tensorwall_detection_seconds", registry)
+        self._surprise = histogram("tensorwall_detection_surprise", registry, SURPRISE)
+        self._failures = counter("tensorwall_detector_failures", registry)
+        self._reached = counter("tensorwall_verdicts_reached", registry)
+        self._acted = counter("tensorwall_verdict_calls", registry)
+        self._echoed = counter("tensorwall_verdict_rows", registry)
+        self._profile = gauge("tensorwall_profile_info", registry)
+
+    def read(self, source: Source) -> None:
+        """Says where to read the rest when metrics are scraped."""
+        self._registry.register(_DetectionCollector(source))
+
+    def saw(self, model: str, rows: int, seconds: float) -> None:
+        """Notes a batch that the detectors saw."""
+        self._observed.labels(label_value(model)).inc(rows)
+        self._detect_seconds.labels(label_value(model)).observe(seconds)
+
+    def lost(self, model: str, reason: str, rows: int) -> None:
+        """Counts rows that they do not see: for `queue`, `request`, `reply` or `rows` (too many in one call)."""
+        self._unobserved.labels(label_value(model), reason).inc(rows)
+
+    def looked(self, model: str, seconds: float) -> None:
+        """Notes the time that a call spent in being observed."""
+        self._look_seconds.labels(label_value(model)).observe(seconds)
+
+    def found(self, model: str, finding: Finding) -> None:
+        """Notes how unusual a finding is."""
+        reading = finding.reading
+        labels = label_value(model), label_value(reading.detector), reading.technique.value
+        self._surprise.labels(*labels).observe(finding.surprise)
+
+    def failed(self, model: str, detector: str) -> None:
+        """Counts a detector that raised."""
+        self._failures.labels(label_value(model), label_value(detector)).inc()
+
+    def reached(self, verdict: Verdict) -> None:
+        """Counts a verdict that reached a step."""
+        self._reached.labels(*_labels(verdict)).inc()
+
+    def acted(self, model: str, action: str) -> None:
+        """Counts a call that was `refused`, `slowed`, `echoed` or `coarsened`."""
+        self._acted.labels(label_value(model), action).inc()
+
+    def echoed(self, model: str, rows: int) -> None:
+        """Counts rows that were answered like an earlier near row."""
+        self._echoed.labels(label_value(model)).inc(rows)
+
+    def profile(self, model: str, digest: str) -> None:
+        """Notes which profile is in force."""
+        name = label_value(model)
+        self._profile.remove_by_labels({"model": name})
+        self._profile.labels(name, digest).set(1)
+
+
+class _DetectionCollector(Collector):
+    """Reads queue, detectors and verdicts when they are scraped."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: names are checked against the catalogue by a test."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families."""
+        queued = _gauge("tensorwall_observation_queue_rows")
+        queued.add_metric([], self._source.queued_rows)
+        yield queued
+        tracked, dropped = _gauge("tensorwall_detector_tracked"), _counter("tensorwall_detector_dropped")
+        progress = _gauge("tensorwall_extraction_progress")
+        for model, watched in dict(self._source.watched).items():
+            name, highest = label_value(model), 0.0
+            for detector, stats in watched.engine.stats().items():
+                shown = label_value(detector)
+                for kind, count in stats.tracked.items():
+                    tracked.add_metric([name, shown, kind], count)
+                for kind, count in stats.dropped.items():
+                    dropped.add_metric([name, shown, kind], count)
+                highest = max(highest, stats.gauges.get("extraction_progress", 0.0))
+            progress.add_metric([name], highest)
+        evicted = _counter("tensorwall_verdicts_evicted")
+        evicted.add_metric([], self._source.evicted)
+        yield from (tracked, dropped, progress, self._verdicts(), evicted)
+
+    def _verdicts(self) -> GaugeMetricFamily:
+        standing = _gauge("tensorwall_verdicts")
+        counts = Counter(_labels(verdict) for verdict in self._source.standing_verdicts())
+        for labels, count in sorted(counts.items()):
+            standing.add_metric(labels, count)
+        return standing
+
+
+def _labels(verdict: Verdict) -> tuple[str, ...]:
+    step = verdict.step or "none"
+    return label_value(verdict.model), verdict.technique.value, verdict.subject.kind, step, verdict.mode
+
+
+def _gauge(name: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, CATALOGUE[name][1], labels=CATALOGUE[name][2])
+
+
+def _counter(name: str) -> CounterMetricFamily:
+    return CounterMetricFamily(name, CATALOGUE[name][1], labels=CATALOGUE[name][2])

@@ -1,0 +1,7 @@
+"""From findings to verdicts, and from verdicts to what happens to a call."""
+
+from proxy.policy.policy import Policy
+from proxy.policy.standing import CLEAR, Standing
+from proxy.policy.verdict import Evidence, Verdict
+
+__all__ = ["CLEAR", "Evidence", "Policy", "Standing", "Verdict"]

@@ -1,0 +1,147 @@
+"""Silent enforcement: a row is answered as an earlier near row was.
+
+The answer stays plausible, nothing is refused, and who searches or steals learns nothing more than the rows remembered
+told. Adaptive attackers such as OARS (arXiv 2303.06280) live on seeing that they were refused; here there is nothing to
+see but answers that do not move. The price is paid by honest rows near a flagged cluster: they get that answer too.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from detectors.observation import Floats
+from proxy.policy.standing import Standing
+from proxy.protection.replies import OpenReply
+from proxy.tensors import UndecodableTensorError, set_array, to_array
+
+MAX_SUBJECTS = 1024
+MAX_ROW_BYTES = 64 * 2**10
+"""An answer to a row that is larger is not remembered."""
+
+
+@dataclass(slots=True)
+class _Remembered:
+    embeddings: list[Floats] = field(default_factory=list)
+    answers: list["_Row"] = field(default_factory=list)
+
+
+class Echo:
+    """Remembers answers of subjects under silent verdicts. Memory: MAX_SUBJECTS, each a bounded number of rows."""
+
+    def __init__(self) -> None:
+        self._subjects: OrderedDict[tuple[str, str, int], _Remembered] = OrderedDict()
+
+    def answer(self, path: str, body: bytes, standings: list[Standing], embeddings: Floats) -> tuple[bytes, int]:
+        """A reply in which rows of subjects that have been told enough are answered like their nearest earlier row.
+
+        Args:
+            path: full method name.
+            body: the model's reply.
+            standings: of each row.
+            embeddings: of each row.
+
+        Returns:
+            The reply, and how many of its rows are echoes.
+        """
+        try:
+            reply = OpenReply(path, body)
+            answers = _rows(reply, len(standings))
+        except (DecodeError, UndecodableTensorError):
+            return body, 0
+        echoed = 0
+        for row, standing in enumerate(standings):
+            if answers is None or not standing.echoes:
+                continue
+            held = self._held(standing.subject, path, answers.shape)
+            if len(held.answers) < standing.remembered:
+                if answers.size(row) <= MAX_ROW_BYTES:
+                    held.embeddings.append(embeddings[row].copy())
+                    held.answers.append(answers.get(row))
+                continue
+            gaps = np.linalg.norm(np.stack(held.embeddings) - embeddings[row], axis=1)
+            answers.put(row, held.answers[int(gaps.argmin())])
+            echoed += 1
+        if answers is None or not echoed:
+            return body, 0
+        answers.write()
+        return reply.body(), echoed
+
+    def _held(self, subject: str, path: str, shape: int) -> _Remembered:
+        key = subject, path, shape
+        held = self._subjects.setdefault(key, _Remembered())
+        self._subjects.move_to_end(key)
+        if len(self._subjects) > MAX_SUBJECTS:
+            self._subjects.popitem(last=False)
+        return held
+
+
+_Row = Any
+"""The answer to one row: arrays by output, or messages by result."""
+
+
+@dataclass(slots=True)
+class _Answers:
+    """The rows of a reply: arrays of a Predict, or lists of messages."""
+
+    reply: OpenReply
+    arrays: dict[str, NDArray[Any]]
+    lists: list[Any]
+
+    @property
+    def shape(self) -> int:
+        """Replies whose rows can stand for each other have the same."""
+        arrays = sorted((name, array.dtype.str, array.shape[1:]) for name, array in self.arrays.items())
+        return hash((tuple(arrays), len(self.lists)))
+
+    def size(self, row: int) -> int:
+        """Bytes of a row, about."""
+        total = sum(int(each[row].ByteSize()) for each in self.lists)
+        for array in self.arrays.values():
+            strings = array.dtype == object
+            total += sum(map(len, array[row : row + 1].ravel().tolist())) if strings else array[row].nbytes
+        return total
+
+    def get(self, row: int) -> _Row:
+        """A copy of a row."""
+        messages = []
+        for each in self.lists:
+            message = type(each[row])()
+            message.CopyFrom(each[row])
+            messages.append(message)
+        return {name: np.copy(array[row]) for name, array in self.arrays.items()}, messages
+
+    def put(self, row: int, answer: _Row) -> None:
+        """Another answer in a row's place."""
+        arrays, messages = answer
+        for name, value in arrays.items():
+            self.arrays[name][row] = value
+        for each, message in zip(self.lists, messages, strict=True):
+            each[row].CopyFrom(message)
+
+    def write(self) -> None:
+        """Into the reply."""
+        for name, array in self.arrays.items():
+            set_array(self.reply.message.outputs[name], array)
+
+
+def _rows(reply: OpenReply, rows: int) -> _Answers | None:
+    """None if the reply does not answer row by row."""
+    if reply.method == "Predict":
+        arrays = {}
+        for name, proto in reply.message.outputs.items():
+            array = to_array(proto)
+            if array.ndim == 0 or len(array) != rows:
+                return None
+            arrays[name] = np.array(array)
+        return _Answers(reply, arrays, [])
+    lists: list[Any] = []
+    for result in reply.results():
+        held: Any = result.classifications if hasattr(result, "classifications") else result.regressions
+        if len(held) != rows:
+            return None
+        lists.append(held)
+    return _Answers(reply, {}, lists)

@@ -1,0 +1,255 @@
+"""Findings to verdicts, per model, subject and technique; and what verdicts mean for a call."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.findings import Finding, Subject, Technique
+from detectors.observation import Floats
+from proxy.config.detection import STEPS, Detection, StepName
+from proxy.limits import share
+from proxy.policy.standing import CLEAR, Standing
+from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
+
+MAX_VERDICTS = 10_000
+MAX_CLUSTERS = 256
+"""Clusters that rows are compared with, each with some tens of members."""
+BLAMED_ROWS = 3
+"""Rows of a cluster from which on a caller is held to be part of it; a natural near-duplicate is one or two."""
+REMEMBERED = 32
+"""Rows that a caller under a silent verdict for extraction is still told truly."""
+
+Key = tuple[str, Subject, Technique]
+Told = Callable[[Verdict, float], None]
+
+
+class Policy:
+    """The verdicts of all models. For one thread: the event loop's.
+
+    Memory: MAX_VERDICTS; the one that runs out first goes, and is counted.
+
+    Args:
+        told: of each verdict that is new or reached a new step, and of the time.
+
+    Attributes:
+        evicted: verdicts that were forgotten before their time.
+    """
+
+    def __init__(self, told: Told) -> None:
+        self.evicted = 0
+        self._told = told
+        self._models: Mapping[str, Detection] = {}
+        self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()
+        self._by_subject: dict[tuple[str, Subject], dict[Technique, Verdict]] = {}
+        self._clusters: dict[str, _Clusters] = {}
+
+    def configure(self, models: Mapping[str, Detection]) -> None:
+        """Takes the settings of each watched model; verdicts on others end."""
+        self._models = dict(models)
+        for key, verdict in tuple(self._verdicts.items()):
+            settings = self._models.get(verdict.model)
+            if settings is None:
+                self._forget(key)
+            else:
+                verdict.response = settings.policy.of(verdict.technique)
+                verdict.level = min(verdict.level, len(verdict.response.ladder) - 1)
+
+    def judge(self, model: str, findings: Iterable[Finding], now: float) -> list[Verdict]:
+        """Adds findings to what is known; returns the verdicts that they concern.
+
+        Args:
+            model: its name.
+            findings: of its engine.
+            now: seconds since 1970.
+        """
+        settings = self._models.get(model)
+        if settings is None:
+            return []
+        concerned = []
+        for finding in findings:
+            cluster = finding.reading.cluster
+            verdict = self._hold(model, settings, finding.reading.subject, finding, now)
+            concerned.append(verdict)
+            if cluster is not None and verdict.level >= 0:
+                verdict.callers = {who: rows for who, rows in cluster.callers.items() if rows >= BLAMED_ROWS}
+                self._clusters.setdefault(model, _Clusters()).put(verdict, cluster.members, cluster.radius)
+                concerned += [
+                    self._hold(model, settings, Subject("caller", caller), finding, now) for caller in verdict.callers
+                ]
+        return concerned
+
+    def verdicts(self, now: float, model: str | None = None) -> list[Verdict]:
+        """All that stand, on any step."""
+        self._expire(now)
+        return [each for each in self._verdicts.values() if each.level >= 0 and model in (None, each.model)]
+
+    def standing(self, model: str, caller: str, groups: Sequence[str], now: float) -> Standing:
+        """How a caller stands by itself and by its groups; the hardest step counts, and refusing before silence."""
+        if not self._by_subject:
+            return CLEAR
+        settings = self._models.get(model)
+        if settings is None or not self._acts(settings, caller):
+            return CLEAR
+        found = CLEAR
+        for subject in (Subject("caller", caller), *(Subject("group", group) for group in groups)):
+            for verdict in self._by_subject.get((model, subject), {}).values():
+                verdict.settle(now)
+                step = verdict.step
+                if step is not None and subject.kind == "group":
+                    step = milder(step)
+                found = _hardest(found, step, verdict, caller)
+        return found
+
+    def watches_rows(self, model: str) -> bool:
+        """Whether rows have to be compared with clusters."""
+        clusters = self._clusters.get(model)
+        return clusters is not None and len(clusters) > 0
+
+    def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
+        """How each row stands by the cluster that it belongs to."""
+        settings = self._models.get(model)
+        clusters = self._clusters.get(model)
+        if settings is None or clusters is None or not self._acts(settings, caller):
+            return [CLEAR] * len(embeddings)
+        standings = []
+        for verdict in clusters.of(embeddings):
+            if verdict is not None:
+                verdict.settle(now)
+            known = verdict is not None and verdict.step is not None
+            standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id) if known and verdict else CLEAR)
+        return standings
+
+    def _acts(self, settings: Detection, caller: str) -> bool:
+        enforced = settings.mode == "enforce" and settings.learned is not None and share(caller) < settings.percent
+        return enforced and not _immune(settings, caller)
+
+    def _hold(self, model: str, settings: Detection, subject: Subject, finding: Finding, now: float) -> Verdict:
+        technique = finding.reading.technique
+        key = model, subject, technique
+        response = settings.policy.of(technique)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            immune = subject.kind == "caller" and _immune(settings, subject.id)
+            enforced = settings.mode == "enforce" and settings.learned is not None and not immune
+            if subject.kind == "caller":
+                enforced = enforced and share(subject.id) < settings.percent
+            mode: Mode = "enforce" if enforced else "shadow"
+            verdict = Verdict(secrets.token_hex(6), model, subject, technique, response, mode, immune, now, now)
+            self._verdicts[key] = verdict
+            self._by_subject.setdefault((model, subject), {})[technique] = verdict
+            if len(self._verdicts) > MAX_VERDICTS:
+                self._evict(now)
+        self._verdicts.move_to_end(key)
+        verdict.settle(now)
+        verdict.updated = now
+        self._add(verdict, finding)
+        first = verdict.highest < 0
+        if verdict.rise(now):
+            if first:
+                verdict.since, verdict.found_at = now, finding.reading.seen
+            self._told(verdict, now)
+        return verdict
+
+    def _add(self, verdict: Verdict, finding: Finding) -> None:
+        """A detector's latest finding counts if it is stronger than what is left of its last."""
+        decades = finding.surprise
+        if finding.alone:
+            acting = [each.score for each in verdict.response.ladder if each.step != "observe"]
+            decades = max(decades, min(acting, default=decades))
+        held = verdict.evidence.get(finding.reading.detector)
+        if held is None or decades >= held.decades or finding.reading.time - held.finding.reading.time > 60:
+            verdict.evidence[finding.reading.detector] = Evidence(finding, decades)
+
+    def _expire(self, now: float) -> None:
+        for key, verdict in tuple(self._verdicts.items()):
+            verdict.settle(now)
+            if verdict.level < 0 and now - verdict.updated > verdict.response.half_life:
+                self._forget(key)
+
+    def _evict(self, now: float) -> None:
+        self._expire(now)
+        if len(self._verdicts) > MAX_VERDICTS:
+            key = min(self._verdicts, key=lambda each: (self._verdicts[each].level, self._verdicts[each].updated))
+            self._forget(key)
+            self.evicted += 1
+
+    def _forget(self, key: Key) -> None:
+        model, subject, technique = key
+        verdict = self._verdicts.pop(key)
+        held = self._by_subject.get((model, subject), {})
+        held.pop(technique, None)
+        if not held:
+            self._by_subject.pop((model, subject), None)
+        if model in self._clusters:
+            self._clusters[model].forget(verdict.id)
+
+
+class _Clusters:
+    """Members of the clusters on which verdicts stand, in one matrix."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, tuple[Verdict, Floats, float]] = OrderedDict()
+        self._members: Floats = np.zeros((0, 0), dtype=np.float32)
+        self._radii: Floats = np.zeros(0, dtype=np.float32)
+        self._owners: list[Verdict] = []
+        self._stale = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def put(self, verdict: Verdict, members: Floats, radius: float) -> None:
+        """Takes a cluster's members in their present state."""
+        self._held[verdict.id] = verdict, members, radius
+        self._held.move_to_end(verdict.id)
+        if len(self._held) > MAX_CLUSTERS:
+            self._held.popitem(last=False)
+        self._stale = True
+
+    def forget(self, verdict_id: str) -> None:
+        """Leaves one out."""
+        if self._held.pop(verdict_id, None) is not None:
+            self._stale = True
+
+    def of(self, embeddings: Floats) -> list[Verdict | None]:
+        """The cluster that each row belongs to."""
+        if self._stale:
+            self._members = np.concatenate([members for _, members, _ in self._held.values()] or [embeddings[:0]])
+            self._radii = np.concatenate(
+                [np.full(len(members), radius, np.float32) for _, members, radius in self._held.values()]
+                or [np.zeros(0, np.float32)]
+            )
+            self._owners = [verdict for verdict, members, _ in self._held.values() for _ in members]
+            self._stale = False
+        if not self._owners:
+            return [None] * len(embeddings)
+        squares: NDArray[np.float32] = (
+            (embeddings**2).sum(axis=1)[:, np.newaxis]
+            + (self._members**2).sum(axis=1)
+            - 2 * embeddings @ self._members.T
+        )
+        ratios = np.sqrt(squares.clip(0)) / self._radii
+        nearest = ratios.argmin(axis=1)
+        near = ratios[np.arange(len(ratios)), nearest] <= 1
+        return [self._owners[at] if is_near else None for at, is_near in zip(nearest.tolist(), near, strict=True)]
+
+
+def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: str) -> Standing:
+    """The harder of what is known and one verdict more; a refusing one counts before a silent one on the same step."""
+    if step is None or step == "observe":
+        return found
+    silent = verdict.response.answer == "silent"
+    remembered = 1 if verdict.subject.kind == "cluster" else REMEMBERED
+    other = Standing(step, silent, f"{verdict.model}\0{subject}", remembered)
+    if found.step is None:
+        return other
+    if harder(found.step, step) != found.step or (STEPS.index(step) == STEPS.index(found.step) and not silent):
+        return other
+    return found
+
+
+def _immune(settings: Detection, caller: str) -> bool:
+    return any(fnmatchcase(caller, pattern) for pattern in settings.immune)
