@@ -10,6 +10,7 @@ Found: Jacobian-based augmentation, other synthetic queries. Evaded by natural i
 many natural rows.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from statistics import NormalDist
@@ -29,7 +30,7 @@ SAME = 1e-6
 
 
 class DistanceDistribution:
-    """Reads 1 - W' of each party's distances, over its latest rows.
+    """Reads -log2 W' of each party's distances, over its latest rows.
 
     Args:
         recent: the rows.
@@ -61,18 +62,19 @@ class DistanceDistribution:
         distances = distances[distances > SAME]
         if len(distances) < MIN_DISTANCES:
             return None
+        fit = shapiro_francia(distances)
         times = self._recent.times[places]
         return Reading(
             self.name,
             f"{self.name}.non_normality",
             party.subject,
             Technique.EXTRACTION,
-            1 - shapiro_francia(distances),
+            -math.log2(max(fit, 1e-9)),
             float(times[-1]),
             float(times[-1] - times[0]),
             len(distances),
             party.seen,
-            note=f"W' = {shapiro_francia(distances):.3f} over {len(distances)} distances",
+            note=f"W' = {fit:.3f} over {len(distances)} distances",
         )
 
 

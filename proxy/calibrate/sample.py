@@ -15,9 +15,10 @@ from detectors.features import Extractor, Scaling
 from detectors.observation import Answers, Observation
 from detectors.workloads import BenignCall, benign
 from protos import serving_pb2 as serving
+from protos.tensor_pb2 import DataType, TensorProto
 from proxy.config.detection import Detection
 from proxy.detection.answers import answers
-from proxy.tensors import set_array
+from proxy.tensors import NUMPY_DTYPES, set_array
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 SECONDS = 60.0
@@ -101,7 +102,7 @@ class Model:
 
     def _ask(self, rows: NDArray[Any]) -> Answers:
         request = serving.PredictRequest(model_spec=serving.ModelSpec(name=self._name))
-        set_array(request.inputs[self._input], rows)
+        _fill(request.inputs[self._input], rows)
         try:
             reply: bytes = self._predict(request.SerializeToString(), timeout=SECONDS)
         except grpc.RpcError as error:
@@ -110,6 +111,21 @@ class Model:
         if said is None:
             raise SampleError("the model's answer cannot be read")
         return said
+
+
+def _fill(proto: TensorProto, rows: NDArray[Any]) -> None:
+    """Rows as a TensorProto; float64, which is numpy's habit and hardly any model's, as float32."""
+    if rows.dtype.kind == "S":
+        rows = rows.astype(object)
+    elif rows.dtype == np.float64:
+        rows = rows.astype(np.float32)
+    dtype = next((each for each, known in NUMPY_DTYPES.items() if known == rows.dtype), None)
+    if dtype is None:
+        raise SampleError(f"rows of type {rows.dtype.name} cannot be sent; convert them to what the model takes")
+    proto.MergeFrom(TensorProto(dtype=DataType.Name(dtype)))
+    for size in rows.shape:
+        proto.tensor_shape.dim.add(size=size)
+    set_array(proto, rows)
 
 
 def observations(
