@@ -19,7 +19,7 @@ from detectors.benign import SAMPLE, Benign
 from detectors.detector import Detector
 from detectors.engine import Engine
 from detectors.features.scaling import Scaling
-from detectors.findings import Reading, Subject
+from detectors.findings import Reading, Subject, Technique, evidence
 from detectors.novelty import WHAT, Novelty, Point
 from detectors.observation import Observation
 from detectors.profile import Profile
@@ -94,7 +94,7 @@ def calibrate(
     )
     novelty, tails = _components(observations, profile, rng)
     profile = replace(profile, novelty=novelty, tails=tails)
-    profile = replace(profile, tails=_tails(observations, profile, own))
+    profile = replace(profile, tails=_tails(observations, profile, own), level=-math.log10(rate))
     return replace(profile, level=_level(observations, profile, own))
 
 
@@ -225,16 +225,23 @@ def _tails(observations: Sequence[Observation], profile: Profile, own: Sequence[
 
 
 def _level(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> float:
-    """Decades of surprise that no more than the wanted share of callers ever exceeds, whichever statistic it is.
+    """Decades of evidence that no more than the wanted share of callers ever exceeds.
 
-    Statistics go together, so that a share for each of them would be too careful.
+    All detectors are added up as a policy does, without its decay, so that what is acted on has the wanted rate and not
+    each statistic by itself.
     """
-    highest = dict.fromkeys((observation.caller for observation in observations), 0.0)
+    strongest: dict[tuple[str, Technique], dict[str, tuple[Reading, float]]] = defaultdict(dict)
     engine = Engine(profile, own)
     for batch in batches(observations):
         for finding in engine.see(batch):
             for caller in blamed(finding.reading):
-                highest[caller] = max(highest.get(caller, 0.0), finding.surprise)
+                held = strongest[caller, finding.reading.technique]
+                detector = finding.reading.detector
+                if detector not in held or finding.surprise > held[detector][1]:
+                    held[detector] = finding.reading, finding.surprise
+    highest = dict.fromkeys((observation.caller for observation in observations), 0.0)
+    for (caller, _), held in strongest.items():
+        highest[caller] = max(highest.get(caller, 0.0), evidence(held.values()))
     level = float(np.quantile(list(highest.values()), 1 - profile.rate))
     return max(-math.log10(profile.rate), level)
 

@@ -28,6 +28,8 @@ from detectors.rows import RecentRows, Serials
 HALF_LIFE = 86_400.0
 MIN_ROWS = 64
 STRIDE = 64
+NEAR = 0.25
+"""What a row counts that is near to an earlier one; an exact repeat teaches nothing."""
 MAX_SURROGATES = 64
 MAX_CLASSES = 256
 """Classes of a surrogate; models with more are foretold modulo this, which is a lower bound still."""
@@ -71,7 +73,7 @@ class ExtractionMonitor:
     Args:
         recent: the rows.
         parties: who sent them.
-        graph: says which rows are near to earlier ones; those count a quarter.
+        graph: says which rows are near to earlier ones, or the same.
         usual: rows beyond which a party gets a surrogate.
     """
 
@@ -120,8 +122,9 @@ class ExtractionMonitor:
         )
 
     def _spend(self, subject: Subject, serials: Serials, time: float) -> float:
-        distinct = float(self._graph.distinct(serials).sum()) if len(serials) else 0.0
-        added = distinct + (len(serials) - distinct) / 4
+        distinct = float(self._graph.distinct(serials).sum())
+        near = len(serials) - distinct - float(self._graph.repeated(serials).sum())
+        added = distinct + NEAR * near
         spent = self._spent.get(subject)
         if spent is None:
             spent = self._spent[subject] = _Spent(0.0, time)

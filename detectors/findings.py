@@ -1,6 +1,6 @@
 """What detectors say: readings of statistics, and findings, which are readings that benign traffic hardly gives."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -113,3 +113,21 @@ class Finding:
     surprise: float
     threshold: float
     alone: bool
+
+
+def evidence(decades: Iterable[tuple[Reading, float]]) -> float:
+    """What findings of several detectors weigh together: the strongest whole, each other one less a decade.
+
+    Weights of evidence add up (Good 1950) where they are independent, which detectors of one traffic are not. So all
+    that look at near rows count as one, and the decade is the price of having looked in several ways. What benign
+    callers' sums come to, a calibration finds out.
+
+    Args:
+        decades: readings, and the surprise that is left of each.
+    """
+    strongest: dict[str, float] = {}
+    for reading, surprise in decades:
+        source = "near rows" if reading.cluster is not None else reading.detector
+        strongest[source] = max(strongest.get(source, 0.0), surprise)
+    ordered = sorted(strongest.values(), reverse=True)
+    return ordered[0] + sum(max(0.0, each - 1) for each in ordered[1:]) if ordered else 0.0

@@ -152,6 +152,7 @@ class Graph:
         self._recent = recent
         self._prefix = prefix
         self._labels = np.full(recent.capacity, -1, dtype=np.int64)
+        self._repeats = np.zeros(recent.capacity, dtype=np.bool_)
         self._components: OrderedDict[int, Component] = OrderedDict()
         self._seen: Sequence[Observation] = ()
         self._touched: list[Component] = []
@@ -181,12 +182,18 @@ class Graph:
         """Which rows are near to no earlier row."""
         return np.equal(self._labels[self._recent.places(serials)], serials)
 
+    def repeated(self, serials: Serials) -> NDArray[np.bool_]:
+        """Which rows repeat an earlier one exactly."""
+        return self._repeats[self._recent.places(serials)]
+
     def _take(self, part: "_Part") -> list[int]:
         places = self._recent.places(part.batch.serials)
         self._labels[places] = part.batch.serials
+        self._repeats[places] = False
         touched = []
         for near in self._index.take(part.batch):
             place = int(places[near.row])
+            self._repeats[place] = near.repeat
             if near.repeat:  # stands for what it repeats, and adds nothing to it
                 self._labels[place] = self._labels[self._recent.places(near.serials[:1])[0]]
                 continue

@@ -124,6 +124,7 @@ class EmbeddingIndex:
         self._mask = np.uint64(slots - 1)
         self._cells = np.zeros((self.TABLES, slots, self.WAYS), dtype=np.int64)
         self._own: OrderedDict[str, Serials] = OrderedDict()
+        self._sole: dict[str, str] = {}
         self._by_age = radius(np.maximum(1, np.arange(self.LATEST + 2 * MAX_TAKEN)))
 
     def take(self, batch: Batch) -> Iterator[Near]:
@@ -135,11 +136,17 @@ class EmbeddingIndex:
         last = int(batch.serials[-1])
         latest = np.arange(max(0, last + 1 - rows - self.LATEST), last + 1)
         self._compare(batch, everyone, latest, batch.serials[:, np.newaxis] - latest, closest)
-        for begin, end, parties in batch.owners:
-            for party in parties:
-                self._own_rows(batch, begin, end, party, closest)
+        for begin, end, (caller, *groups) in batch.owners:
+            self._own_rows(batch, begin, end, caller, closest)
+            for group in groups:
+                if self._sole.setdefault(group, caller) != caller:
+                    self._sole[group] = ""
+                if self._sole[group] != caller:  # else its rows are the caller's
+                    self._own_rows(batch, begin, end, group, closest)
         while len(self._own) > self.MAX_PARTIES:
             self._own.popitem(last=False)
+        while len(self._sole) > self.MAX_PARTIES:
+            self._sole.pop(next(iter(self._sole)))
         for row in np.flatnonzero(closest.ratios <= 1).tolist():
             serial = closest.serials[row : row + 1]
             repeat = closest.ratios[row] < 0

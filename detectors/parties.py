@@ -23,12 +23,14 @@ class Party:
         subject: who.
         seen: rows so far.
         first: time of the first.
+        sole: the only caller so far; empty once there are several. A group of one is its caller, and not read again.
         serials: of the latest rows, oldest first.
         fresh: rows since the party was last read, by detector.
     """
 
     subject: Subject
     first: float
+    sole: str
     seen: int = 0
     serials: Serials = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fresh: dict[str, int] = field(default_factory=dict)
@@ -64,24 +66,27 @@ class Parties:
         if batch is not self._seen:
             self._seen = batch
             news: dict[Subject, list[Serials]] = {}
-            times: dict[Subject, float] = {}
             for observation, own in zip(batch, serials, strict=True):
                 for subject in subjects(observation):
                     news.setdefault(subject, []).append(own)
-                    times.setdefault(subject, observation.time)
-            self._touched = [
-                self._add(subject, np.concatenate(own), times[subject]) for subject, own in news.items() if own
-            ]
+                    self._known(subject, observation)
+            touched = [self._add(subject, np.concatenate(own)) for subject, own in news.items()]
+            self._touched = [(party, own) for party, own in touched if party.subject.kind == "caller" or not party.sole]
         return self._touched
 
-    def _add(self, subject: Subject, serials: Serials, time: float) -> tuple[Party, Serials]:
+    def _known(self, subject: Subject, observation: Observation) -> None:
         party = self._parties.get(subject)
         if party is None:
-            party = self._parties[subject] = Party(subject, time)
+            self._parties[subject] = Party(subject, observation.time, observation.caller)
             if len(self._parties) > MAX_PARTIES:
                 self._parties.popitem(last=False)
                 self.dropped += 1
+        elif party.sole != observation.caller:
+            party.sole = ""
         self._parties.move_to_end(subject)
+
+    def _add(self, subject: Subject, serials: Serials) -> tuple[Party, Serials]:
+        party = self._parties[subject]
         party.seen += len(serials)
         party.serials = np.concatenate([party.serials, serials])[-KEPT:]
         return party, serials

@@ -43,7 +43,8 @@ class Profile:
         created: UTC, ISO 8601.
         rate: share of benign callers that may be found wrongly, by all statistics together.
         rows, callers, seconds: of the traffic that it was learned from.
-        level: decades of surprise that a share `rate` of benign callers ever exceeds in any statistic.
+        level: decades of evidence that a share `rate` of benign callers ever exceeds, all detectors added up. Surprise
+            is scaled so that this comes out as -log10(rate).
         shared: fingerprint hashes that make rows near.
         nearest: (number of rows, median distance to the nearest of them), ascending.
         scaling: of inputs' columns, by input.
@@ -125,10 +126,12 @@ class Profile:
         if tail is None:
             surprise, threshold = reading.value, math.inf
         else:
-            surprise, threshold = tail.surprise(reading.value), tail.value(self.level)
+            wanted = -math.log10(self.rate)
+            surprise = tail.surprise(reading.value) * wanted / self.level
+            threshold = tail.value(self.level)
         if not surprise >= LEAST_SURPRISE:
             return None
-        return Finding(reading, surprise, threshold, math.isfinite(threshold) and surprise > self.level)
+        return Finding(reading, surprise, threshold, math.isfinite(threshold) and reading.value > threshold)
 
     def to_json(self) -> dict[str, Any]:
         """What the file holds."""

@@ -99,7 +99,7 @@ class Pipeline:
             return await self._forward(call, body, metadata, context)
         watched = self._detection.of(call.model)
         standing = CLEAR if watched is None else self._detection.admit(watched, caller)
-        guards = self._guards.of(call.model, caller, standing.step)
+        guards = self._guards.of(call.model, caller, standing.rules)
         release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
         try:
             if decoded is None or not (guards.protects or watched):
@@ -107,7 +107,7 @@ class Pipeline:
             deadline = self._clock() + self._seconds_left(context)
             if watched is not None:
                 glance = await self._detection.look(watched, caller, standing, decoded, len(body))
-                guards = self._guards.of(call.model, caller, glance.step)
+                guards = self._guards.of(call.model, caller, glance.rules)
             exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
             reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))
             if watched is not None:

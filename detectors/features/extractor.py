@@ -145,7 +145,7 @@ class Extractor:
         for at in range(rows):
             digest = blake2b(key=self._salt[:64], digest_size=8)
             for name, values in inputs.items():
-                row = values[at]
+                row = values[at : at + 1]
                 raw = repr(row.tolist()).encode() if values.dtype == object else row.tobytes()
                 digest.update(b"%d:%s%d:" % (len(name), name.encode(), len(raw)))
                 digest.update(raw)

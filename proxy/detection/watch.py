@@ -57,14 +57,14 @@ class Glance:
         caller: whose it is.
         features: of its rows; None if it could not be read.
         standings: of each row, by the clusters that it belongs to and by its caller.
-        step: the hardest of them, for the whole call.
+        rules: the hardest step of them whose rules hold, for the whole call.
         seconds: that it took so far.
     """
 
     caller: Caller
     features: Features | None = None
     standings: list[Standing] = field(default_factory=list)
-    step: StepName | None = None
+    rules: StepName | None = None
     seconds: float = 0.0
 
 
@@ -178,7 +178,7 @@ class Detection:
             Rejection: rows belong to a cluster of which the operator wants calls refused.
         """
         started = time.perf_counter()
-        glance = Glance(caller, standings=[standing], step=standing.step)
+        glance = Glance(caller, standings=[standing], rules=standing.rules)
         with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
             glance.features = await self._features(watched, decoded, size)
         if glance.features is None or not len(glance.features):
@@ -274,7 +274,7 @@ class Detection:
         for row, each in enumerate(own):
             if each.step is not None:
                 glance.standings[row] = each  # what its cluster says is closer to the row than what its caller does
-                glance.step = harder(glance.step, each.step)
+                glance.rules = harder(glance.rules, each.rules)
 
     def _observe(self, watched: Watched, glance: Glance, said: Any, scores: Any) -> None:
         assert glance.features is not None, "what could not be read is not observed"

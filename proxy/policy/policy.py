@@ -16,6 +16,8 @@ from proxy.policy.standing import CLEAR, Standing
 from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
 
 MAX_VERDICTS = 10_000
+EVICTED_TOGETHER = 100
+"""Looking for the least costs something, so that more than one goes at a time."""
 MAX_CLUSTERS = 256
 """Clusters that rows are compared with, each with some tens of members."""
 BLAMED_ROWS = 3
@@ -133,6 +135,8 @@ class Policy:
         response = settings.policy.of(technique)
         verdict = self._verdicts.get(key)
         if verdict is None:
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._evict(now)
             immune = subject.kind == "caller" and _immune(settings, subject.id)
             enforced = settings.mode == "enforce" and settings.learned is not None and not immune
             if subject.kind == "caller":
@@ -141,8 +145,6 @@ class Policy:
             verdict = Verdict(secrets.token_hex(6), model, subject, technique, response, mode, immune, now, now)
             self._verdicts[key] = verdict
             self._by_subject.setdefault((model, subject), {})[technique] = verdict
-            if len(self._verdicts) > MAX_VERDICTS:
-                self._evict(now)
         self._verdicts.move_to_end(key)
         verdict.settle(now)
         verdict.updated = now
@@ -172,10 +174,11 @@ class Policy:
 
     def _evict(self, now: float) -> None:
         self._expire(now)
-        if len(self._verdicts) > MAX_VERDICTS:
-            key = min(self._verdicts, key=lambda each: (self._verdicts[each].level, self._verdicts[each].updated))
-            self._forget(key)
-            self.evicted += 1
+        if len(self._verdicts) >= MAX_VERDICTS:
+            least = sorted(self._verdicts, key=lambda key: (self._verdicts[key].level, self._verdicts[key].updated))
+            for key in least[:EVICTED_TOGETHER]:
+                self._forget(key)
+                self.evicted += 1
 
     def _forget(self, key: Key) -> None:
         model, subject, technique = key

@@ -27,6 +27,11 @@ class Standing:
         return self.silent and self.step in ("coarsen", "throttle", "block")
 
     @property
+    def rules(self) -> StepName | None:
+        """The step whose rules hold; a silent one has none by which a call is refused."""
+        return "coarsen" if self.echoes else self.step
+
+    @property
     def blocked(self) -> bool:
         """Whether the call is refused."""
         return self.step == "block" and not self.silent

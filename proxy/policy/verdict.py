@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detectors.findings import Finding, Subject, Technique
+from detectors.findings import Finding, Subject, Technique, evidence
 from proxy.config.detection import STEPS, Response, StepName
 from proxy.logs import printable
 
@@ -85,12 +85,8 @@ class Verdict:
         return self.response.ladder[self.level].step if self.level >= 0 else None
 
     def score(self, now: float) -> float:
-        """Decades of evidence: the strongest detector whole, each other less one decade, all decayed.
-
-        The strongest of several looks is stronger than one; a decade is what each further detector pays for that.
-        """
-        decades = sorted((self._decayed(each, now) for each in self.evidence.values()), reverse=True)
-        return decades[0] + sum(max(0.0, each - 1) for each in decades[1:]) if decades else 0.0
+        """Decades of evidence of all detectors, decayed; see `detectors.findings.evidence`."""
+        return evidence((each.finding.reading, self._decayed(each, now)) for each in self.evidence.values())
 
     def settle(self, now: float) -> None:
         """Goes down the ladder, a step at a time, as far as time has passed."""

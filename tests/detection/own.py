@@ -1,0 +1,51 @@
+"""Detectors of an operator's own, as the documentation shows one."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from detectors.detector import DetectorStats
+from detectors.findings import Reading, Subject, Technique
+from detectors.observation import Observation
+
+
+class Rows:
+    """Finds callers with more rows than `most`; whatever they are, they are worth `decades`."""
+
+    name = "rows"
+
+    def __init__(self, most: int, decades: float = 9.0, technique: str = "extraction") -> None:
+        self._most = most
+        self._decades = decades
+        self._technique = Technique(technique)
+        self._seen: Counter[str] = Counter()
+
+    def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        for each in batch:
+            self._seen[each.caller] += each.rows
+            if self._seen[each.caller] > self._most:
+                yield Reading(
+                    self.name,
+                    "rows.count",
+                    Subject("caller", each.caller),
+                    self._technique,
+                    self._decades,
+                    each.time,
+                    0.0,
+                    each.rows,
+                    self._seen[each.caller],
+                )
+
+    def stats(self) -> DetectorStats:
+        return DetectorStats({"callers": len(self._seen)})
+
+
+class Broken:
+    """Raises at once."""
+
+    name = "broken"
+
+    def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        raise RuntimeError("not today")
+
+    def stats(self) -> DetectorStats:
+        return DetectorStats()
