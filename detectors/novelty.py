@@ -20,6 +20,8 @@ from detectors.graph import Component
 NEIGHBOURS = 3
 MAX_POINTS = 1500
 _LEAST_SPREAD = 1e-2
+_NORMAL_DECILES = 2.563
+"""Between the first and the last decile of a standard normal distribution; outliers do not move them."""
 
 WHAT = ("size", "flips", "scales", "trend", "margin_trend", "margin_range", "distance", "spread", "line")
 """The coordinates; see `described`."""
@@ -47,7 +49,8 @@ class Novelty:
         if len(described) < NEIGHBOURS:
             return cls(np.zeros((0, len(WHAT))), np.zeros(len(WHAT)), np.ones(len(WHAT)))
         centre = np.median(described, axis=0)
-        spread = np.maximum(described.std(axis=0), _LEAST_SPREAD)
+        low, high = np.quantile(described, (0.1, 0.9), axis=0)
+        spread = np.maximum((high - low) / _NORMAL_DECILES, _LEAST_SPREAD)
         chosen = rng.permutation(len(described))[:MAX_POINTS]
         return cls(((described[chosen] - centre) / spread).round(4), centre, spread)
 

@@ -153,6 +153,8 @@ class Policy:
         if verdict.rise(now):
             if first:
                 verdict.since, verdict.found_at = now, finding.reading.seen
+            if not verdict.acted_at and verdict.step != "observe":
+                verdict.acted_at = finding.reading.seen
             self._told(verdict, now)
         return verdict
 

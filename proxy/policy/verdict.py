@@ -60,6 +60,7 @@ class Verdict:
         evidence: by detector.
         updated: when there was evidence last.
         found_at: rows of the subject when it was first found to reach any step.
+        acted_at: rows of it when it first reached a step that does anything; 0 until then.
         callers: of a cluster: those with several rows of it, and how many.
     """
 
@@ -76,6 +77,7 @@ class Verdict:
     until: float = 0.0
     highest: int = -1
     found_at: int = 0
+    acted_at: int = 0
     evidence: dict[str, Evidence] = field(default_factory=dict)
     callers: dict[str, int] = field(default_factory=dict)
 
@@ -129,6 +131,7 @@ class Verdict:
             "since": self.since,
             "until": self.until,
             "found_at": self.found_at,
+            "acted_at": self.acted_at,
             "callers": {printable(caller): rows for caller, rows in self.callers.items()},
             "evidence": [each.to_json() for each in self.evidence.values()],
         }

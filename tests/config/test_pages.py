@@ -1,10 +1,12 @@
 """The configurations on the pages are ones that the proxy takes."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from detectors.profile import Profile
 from proxy.config.load import parse
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,16 @@ def test_examples_can_be_used(page: str, before: str) -> None:
         parse(before + block, {"TENSORWALL_SECRET": "x" * 32})
 
 
+def test_examples_of_detection_can_be_used(tmp_path: Path) -> None:
+    profile = tmp_path / "fashion.profile.json"
+    replace(Profile.defaults("fashion", b"0123456789abcdef"), calibrated=True).write(profile)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/detection.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        config = parse("upstream: a:1\n" + block.replace("fashion.profile.json", str(profile)), {})
+        assert config.models["fashion"].detection is not None
+
+
 @pytest.mark.parametrize(
     ("text", "where", "problem"),
     [
@@ -32,6 +44,8 @@ def test_examples_can_be_used(page: str, before: str) -> None:
         ("limits: [{by: caller, rate: fast}]", "models.m.limits[0]", "is not a rate"),
         ("limits: [{by: caller}]", "models.m.limits[0]", "exactly one of"),
         ("tiers: {a: {inputs: {x: {mode: maybe}}}}", "models.m.tiers.a.inputs.x.mode", "enforce"),
+        ("detection: {detectors: {prada: true}}", "models.m.detection", "no detector 'prada'"),
+        ("detection: {profile: /nowhere.json}", "models.m.detection", "cannot be read"),
         ("ladder: {explode: {}}", "models.m.ladder.explode", "not a known key"),
     ],
 )

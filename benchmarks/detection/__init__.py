@@ -1,0 +1,1 @@
+"""What detection finds, how early, and what it leaves alone: `make bench-detection`."""
