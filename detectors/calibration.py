@@ -34,6 +34,8 @@ PROBES = 512
 LEAST_SHARED = 8
 HELD_BACK = 0.5
 BLAMED_ROWS = 3
+MARGIN = 0.5
+"""Decades added to what benign callers reached: the next ones reach a little further, since thresholds are estimates."""
 _SNAPSHOTS = 12
 """Points kept of one component, however often it was read."""
 
@@ -243,7 +245,7 @@ def _level(observations: Sequence[Observation], profile: Profile, own: Sequence[
     for (caller, _), held in strongest.items():
         highest[caller] = max(highest.get(caller, 0.0), evidence(held.values()))
     level = float(np.quantile(list(highest.values()), 1 - profile.rate))
-    return max(-math.log10(profile.rate), level)
+    return max(-math.log10(profile.rate), level) + MARGIN
 
 
 def blamed(reading: Reading) -> list[str]:

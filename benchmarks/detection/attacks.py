@@ -1,5 +1,6 @@
 """Query attacks from the adversarial-robustness-toolbox, stopped after a number of rows."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -99,10 +100,8 @@ def run(name: str, ask: Ask, image: Images, label: int, seed: int) -> list[Image
 
     np.random.seed(seed)  # noqa: NPY002  # the toolbox draws from it
     classifier = BlackBoxClassifierNeuralNetwork(predict, image.shape, 10, clip_values=(0, 1), channels_first=False)
-    try:
+    with contextlib.suppress(_SpentError, PermissionError):
         told.extend(np.asarray(ATTACKS[name](classifier).generate(image[np.newaxis]), dtype=np.float32))
-    except (_SpentError, PermissionError):
-        pass
     return sorted(told, key=lambda row: float(np.linalg.norm(row - image)))
 
 
