@@ -35,7 +35,7 @@ LEAST_SHARED = 8
 HELD_BACK = 0.5
 BLAMED_ROWS = 3
 MARGIN = 0.5
-"""Decades added to what benign callers reached: the next ones reach a little further, since thresholds are estimates."""
+"""Decades added to what benign callers reached: thresholds are estimates, and the next ones reach a little further."""
 _SNAPSHOTS = 12
 """Points kept of one component, however often it was read."""
 

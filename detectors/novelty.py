@@ -19,7 +19,8 @@ from detectors.graph import Component
 
 NEIGHBOURS = 3
 MAX_POINTS = 1500
-_LEAST_SPREAD = 1e-2
+_LEAST_SPREAD = 0.05
+"""Where nearly all benign components are alike in a coordinate, a small difference is not yet a large distance."""
 _NORMAL_DECILES = 2.563
 """Between the first and the last decile of a standard normal distribution; outliers do not move them."""
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -64,8 +65,8 @@ def main() -> int:
 
 
 def _address(output: str) -> str | None:
-    found = [line.rpartition(" on ")[2].strip() for line in output.splitlines() if "serving " in line]
-    return found[0] if found else None
+    found = re.search(r"serving .* on (127\.0\.0\.1:\d+)", output)
+    return found and found[1]
 
 
 def _calibrated(folder: Path, upstream: str, model: str, dataset: Dataset, callers: int) -> Profile:
