@@ -46,7 +46,9 @@ class Tail:
 
     @property
     def usual(self) -> float:
-        """The value that one subject in ten exceeds, or the largest of fewer."""
+        """The value that one subject in ten exceeds, or the largest of fewer; NaN if none read anything."""
+        if not self.points:
+            return math.nan
         return self.points[min(len(self.points) - 1, round(1 / STEP))]
 
     def surprise(self, value: float) -> float:

@@ -151,6 +151,9 @@ class Detection:
             if settings.mode != "off":
                 made[name] = self._make(name, settings)
                 self._metrics.profile(name, made[name].profile.digest)
+                if settings.learned is not None and settings.learned.model != name:
+                    of = settings.learned.model
+                    event(log, logging.WARNING, "the profile is of another model", model=name, profile_of=of)
                 if settings.mode == "enforce" and settings.learned is None:
                     event(log, logging.WARNING, "detection stays in shadow: the model has no profile", model=name)
         self._watched = made
