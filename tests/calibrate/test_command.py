@@ -43,9 +43,8 @@ def test_the_same_seed_learns_the_same_thresholds(toy: Backend, tmp_path: Path) 
         assert command(toy, data, tmp_path / name) == 0
         profiles.append(Profile.read(tmp_path / name))
     assert profiles[0].salt != profiles[1].salt, "each profile has its own secret"
-    assert profiles[0].tails["extraction_monitor.budget"] == pytest.approx(
-        profiles[1].tails["extraction_monitor.budget"]
-    )
+    one, two = (np.array(each.nearest) for each in profiles)
+    np.testing.assert_allclose(one, two, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
