@@ -96,8 +96,8 @@ def calibrate(
     )
     novelty, tails = _components(observations, profile, rng)
     profile = replace(profile, novelty=novelty, tails=tails)
-    profile = replace(profile, tails=_tails(observations, profile, own), level=-math.log10(rate))
-    return replace(profile, level=_level(observations, profile, own))
+    profile = replace(profile, tails=_tails(observations, profile, own))
+    return replace(profile, levels=_levels(observations, profile, own))
 
 
 def _columns(observations: Sequence[Observation]) -> _Rows:
@@ -226,8 +226,8 @@ def _tails(observations: Sequence[Observation], profile: Profile, own: Sequence[
     return {**found, **profile.tails}
 
 
-def _level(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> float:
-    """Decades of evidence that no more than the wanted share of callers ever exceeds.
+def _levels(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> dict[str, float]:
+    """For each technique, the decades of evidence that no more than the wanted share of callers ever exceeds.
 
     All detectors are added up as a policy does, without its decay, so that what is acted on has the wanted rate and not
     each statistic by itself.
@@ -241,11 +241,12 @@ def _level(observations: Sequence[Observation], profile: Profile, own: Sequence[
                 detector = finding.reading.detector
                 if detector not in held or finding.surprise > held[detector][1]:
                     held[detector] = finding.reading, finding.surprise
-    highest = dict.fromkeys((observation.caller for observation in observations), 0.0)
-    for (caller, _), held in strongest.items():
-        highest[caller] = max(highest.get(caller, 0.0), evidence(held.values()))
-    level = float(np.quantile(list(highest.values()), 1 - profile.rate))
-    return max(-math.log10(profile.rate), level) + MARGIN
+    callers = {observation.caller for observation in observations}
+    levels = {}
+    for technique in Technique:
+        sums = [evidence(strongest[caller, technique].values()) for caller in callers]
+        levels[technique.value] = max(-math.log10(profile.rate), float(np.quantile(sums, 1 - profile.rate))) + MARGIN
+    return levels
 
 
 def blamed(reading: Reading) -> list[str]:

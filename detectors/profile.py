@@ -14,7 +14,7 @@ import numpy as np
 
 from detectors.benign import Benign
 from detectors.features.scaling import Scaling
-from detectors.findings import Finding, Reading
+from detectors.findings import Finding, Reading, Technique
 from detectors.novelty import Novelty
 from detectors.observation import Floats
 from detectors.rows import Serials
@@ -43,8 +43,8 @@ class Profile:
         created: UTC, ISO 8601.
         rate: share of benign callers that may be found wrongly, by all statistics together.
         rows, callers, seconds: of the traffic that it was learned from.
-        level: decades of evidence that a share `rate` of benign callers ever exceeds, all detectors added up. Surprise
-            is scaled so that this comes out as -log10(rate).
+        levels: for each technique, the decades of evidence that a share `rate` of benign callers ever exceeds, all
+            detectors added up. Surprise is scaled so that this comes out as -log10(rate).
         shared: fingerprint hashes that make rows near.
         nearest: (number of rows, median distance to the nearest of them), ascending.
         scaling: of inputs' columns, by input.
@@ -61,7 +61,7 @@ class Profile:
     rows: int = 0
     callers: int = 0
     seconds: float = 0.0
-    level: float = 4.0
+    levels: Mapping[str, float] = field(default_factory=dict)
     shared: int = 6
     nearest: tuple[tuple[int, float], ...] = ()
     scaling: Mapping[str, Scaling] = field(default_factory=dict)
@@ -116,6 +116,10 @@ class Profile:
         medians = np.array([median for _, median in self.nearest] or [0.1])
         return lambda rows: (RADIUS_SHARE * np.interp(np.log2(rows), counts, medians)).astype(np.float32)
 
+    def level(self, technique: Technique) -> float:
+        """Decades that benign callers hardly exceed for a technique."""
+        return self.levels.get(technique.value, -math.log10(self.rate))
+
     def judge(self, reading: Reading) -> Finding | None:
         """A reading in the light of the profile; None if it is nothing unusual.
 
@@ -126,9 +130,9 @@ class Profile:
         if tail is None:
             surprise, threshold = reading.value, math.inf
         else:
-            wanted = -math.log10(self.rate)
-            surprise = tail.surprise(reading.value) * wanted / self.level
-            threshold = tail.value(self.level)
+            level = self.level(reading.technique)
+            surprise = tail.surprise(reading.value) * -math.log10(self.rate) / level
+            threshold = tail.value(level)
         if not surprise >= LEAST_SURPRISE:
             return None
         return Finding(reading, surprise, threshold, math.isfinite(threshold) and reading.value > threshold)
@@ -144,7 +148,7 @@ class Profile:
             "rows": self.rows,
             "callers": self.callers,
             "seconds": self.seconds,
-            "level": self.level,
+            "levels": dict(self.levels),
             "shared": self.shared,
             "nearest": [list(each) for each in self.nearest],
             "scaling": {
@@ -175,7 +179,7 @@ class Profile:
                 int(value["rows"]),
                 int(value["callers"]),
                 float(value["seconds"]),
-                float(value["level"]),
+                {str(name): float(level) for name, level in value["levels"].items()},
                 int(value["shared"]),
                 tuple((int(count), float(median)) for count, median in value["nearest"]),
                 {

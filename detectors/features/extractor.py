@@ -163,7 +163,10 @@ def _finite(values: Array) -> Array:
     if np.iscomplexobj(values):
         values = np.abs(values)
     with np.errstate(over="ignore"):
-        return np.nan_to_num(values.astype(np.float32, copy=False), nan=0.0, posinf=1e30, neginf=-1e30)
+        narrow: Array = values.astype(np.float32, copy=False)
+    if np.isfinite(narrow).all():
+        return narrow
+    return np.nan_to_num(narrow, nan=0.0, posinf=1e30, neginf=-1e30)
 
 
 def _smallest(hashes: Hashes) -> Hashes:

@@ -75,10 +75,11 @@ def _summary(profile: Profile, path: Path) -> str:
     lines = [
         f"{path}: profile {profile.digest} of {profile.model}",
         f"learned from {profile.rows:,} rows of {profile.callers:,} callers",
-        f"found by itself from {profile.level:.1f} decades of surprise on, for {profile.rate:.2%} of benign callers",
+        f"acted on from so many decades of evidence on, for {profile.rate:.2%} of benign callers: "
+        + ", ".join(f"{name} {level:.1f}" for name, level in profile.levels.items()),
     ]
     if profile.callers * profile.rate < 1:
         lines.append(f"{profile.callers:,} callers cannot show a rate of {profile.rate:.2%}: it is extrapolated")
     for name, tail in sorted(profile.tails.items()):
-        lines.append(f"  {name:36} usual {tail.usual:9.3g}   found above {tail.value(profile.level):9.3g}")
+        lines.append(f"  {name:36} usual {tail.usual:9.3g}   one in a thousand {tail.value(3):9.3g}")
     return "\n".join(lines)
