@@ -22,6 +22,8 @@ Technique = Literal["evasion", "extraction", "membership", "inversion"]
 Norm = Literal["inf", "2"]
 Ended = Literal["done", "spent", "refused"]
 
+ROUNDING = 1e-5
+
 
 class RefusedError(Exception):
     """The deployment refused the call: nothing of it was answered."""
@@ -99,9 +101,12 @@ class Target:
     radius: float = 2.0
     batch: int = 32
 
-    def size(self, norm: Norm) -> float:
-        """The largest perturbation that counts, in that norm."""
-        return self.epsilon if norm == "inf" else self.radius
+    def near(self, seed: NDArray[np.float32], rows: Rows, norm: Norm) -> NDArray[np.bool_]:
+        """Which of the rows (n, ...) are within `epsilon` or `radius` of the seed (...), but for float32's rounding."""
+        changes = (rows - seed).reshape(len(rows), seed.size)
+        if norm == "inf":
+            return np.asarray(np.abs(changes).max(axis=1) <= self.epsilon + ROUNDING)
+        return np.asarray(np.linalg.norm(changes, axis=1) <= self.radius + ROUNDING)
 
 
 @dataclass(frozen=True)
