@@ -37,6 +37,8 @@ TEXT_WINDOW = 12
 MIN_WINDOWS = 64
 """Rows with fewer values than this and a window have no fingerprint: there are too few to tell rows apart by."""
 MIN_SALT = 16
+LARGEST = 1e15
+"""Larger numbers are taken for this: the sum of the squares of a long row has to stay within float32."""
 _MAX_PROJECTIONS = 64
 
 Array = NDArray[Any]
@@ -157,16 +159,16 @@ class Extractor:
 
 
 def _finite(values: Array) -> Array:
-    """Numbers that can be reckoned with: booleans and halves too, what is no number taken for 0."""
-    if values.dtype == object or np.issubdtype(values.dtype, np.integer):
+    """Numbers that can be reckoned with: no NaN, and none whose square would leave float32."""
+    if values.dtype == object or (np.issubdtype(values.dtype, np.integer) and values.dtype.itemsize < 8):
         return values
     if np.iscomplexobj(values):
         values = np.abs(values)
     with np.errstate(over="ignore"):
         narrow: Array = values.astype(np.float32, copy=False)
-    if np.isfinite(narrow).all():
+    if np.isfinite(narrow).all() and np.abs(narrow).max() <= LARGEST:
         return narrow
-    return np.nan_to_num(narrow, nan=0.0, posinf=1e30, neginf=-1e30)
+    return np.nan_to_num(narrow, nan=0.0).clip(-LARGEST, LARGEST)
 
 
 def _smallest(hashes: Hashes) -> Hashes:
