@@ -1,6 +1,7 @@
 """How attackers ask: within their allowance, in calls of bounded size, undeterred by a few refusals."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,10 @@ from proxy.drill.attacks.contract import BudgetSpentError, Ended, Oracle, Probab
 
 PATIENCE = 20
 """Calls refused in a row after which an attacker gives up: enough to try many accounts."""
+
+
+TRIES = 3
+"""Times that a call is sent before its rows are given up."""
 
 
 class OverError(Exception):
@@ -66,7 +71,7 @@ class Gathered(NamedTuple):
     Attributes:
         places: (k,) of the answered rows.
         answers: (k, classes).
-        ended: why not all rows have been answered; None if only single calls have been refused.
+        ended: why the rest was not asked for; None if at most single calls have been refused.
     """
 
     places: NDArray[np.int64]
@@ -75,19 +80,27 @@ class Gathered(NamedTuple):
 
 
 def gather(asking: Asking, rows: Rows, target: Target) -> Gathered:
-    """Asks for all rows in calls of at most `target.batch`; what is refused is left out."""
+    """Asks for all rows in calls of at most `target.batch`; what is refused TRIES times is left out."""
     places, answers = [np.empty(0, np.int64)], [np.empty((0, target.classes), np.float32)]
     ended: Ended | None = None
     try:
         for call in _calls(asking, len(rows), target.batch):
-            try:
-                answers.append(asking(rows[call]))
-            except RefusedError:
-                continue
-            places.append(call)
+            answer = _insist(asking, rows[call])
+            if answer is not None:
+                places.append(call)
+                answers.append(answer)
     except OverError as over:
         ended = over.ended
+    if len(rows) and len(places) == 1:
+        ended = ended or "refused"
     return Gathered(np.concatenate(places), np.concatenate(answers), ended)
+
+
+def _insist(asking: Asking, rows: Rows) -> Probabilities | None:
+    for _ in range(TRIES):
+        with suppress(RefusedError):
+            return asking(rows)
+    return None
 
 
 def _calls(asking: Asking, count: int, batch: int) -> Iterator[NDArray[np.int64]]:
