@@ -91,8 +91,6 @@ def gather(asking: Asking, rows: Rows, target: Target) -> Gathered:
                 answers.append(answer)
     except OverError as over:
         ended = over.ended
-    if len(rows) and len(places) == 1:
-        ended = ended or "refused"
     return Gathered(np.concatenate(places), np.concatenate(answers), ended)
 
 

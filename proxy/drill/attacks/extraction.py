@@ -21,7 +21,7 @@ def source(target: Target, data: Data) -> Rows:
 def stolen(ended: Ended, model: Any, answered: int) -> Outcome:
     """The outcome of a theft; without an answer there is no surrogate."""
     return Outcome(
-        ended=ended,
+        ended=ended if answered else "refused",
         metrics={"trained_on": float(answered)},
         surrogate=networks.predict(model) if answered else None,
     )

@@ -1,0 +1,181 @@
+"""That the attacks work on a model without protection, and say no more than is true."""
+
+import numpy as np
+import pytest
+
+from proxy.drill.attacks import ATTACKS, Disguised, Dummies, Moves, Noise, Outcome, Probabilities, Rows, Slow, Target
+from proxy.drill.attacks.membership import judged
+from tests.drill.attacks.oracles import Deployment, Echo, digits, fidelity, target, truth
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the toolbox and TensorFlow
+
+
+def _run(name: str, aim: Target, deployment: Deployment | None = None) -> Outcome:
+    return ATTACKS[name].run(deployment or Deployment(aim.budget), aim, np.random.default_rng(2))
+
+
+def _evaded(outcome: Outcome, aim: Target) -> int:
+    """Seeds for which the attacker's nearest row misleads the model itself, within the stated size."""
+    return sum(
+        bool(len(found))
+        and bool(aim.near(seed, found[:1], outcome.norm)[0])
+        and bool(truth(found[:1])[0].argmax() != label)
+        for seed, label, found in zip(aim.seeds, aim.seed_labels, outcome.adversarial, strict=True)
+    )
+
+
+@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.technique == "evasion"])
+def test_an_evasion_misleads_the_model(name: str, images: bool) -> None:
+    if ATTACKS[name].images and not images:
+        pytest.skip("it takes images only")
+    aim = target(2400, images=images, seeds=4)
+    outcome = _run(name, aim)
+    assert _evaded(outcome, aim) >= 3
+    assert outcome.metrics["told"] == _evaded(outcome, aim) / 4
+    assert 1 <= outcome.metrics["rows_to_success"] <= 600
+
+
+def test_candidates_are_told_ones_nearest_first() -> None:
+    aim = target(800)
+    outcome = _run("boundary", aim)
+    for seed, label, found in zip(aim.seeds, aim.seed_labels, outcome.adversarial, strict=True):
+        distances = np.linalg.norm((found - seed).reshape(len(found), -1), axis=1)
+        assert (np.diff(distances) >= 0).all()
+        assert (truth(found).argmax(axis=1) != label).all()
+
+
+def test_a_seed_that_cannot_be_misled_is_no_success() -> None:
+    aim = target(200)
+
+    def always(rows: Rows) -> Probabilities:
+        return np.eye(10, dtype=np.float32)[[int(aim.seed_labels[0])] * len(rows)]
+
+    alone = Target(classes=10, budget=200, seeds=aim.seeds[:1], seed_labels=aim.seed_labels[:1], pool=aim.pool)
+    for name in ("hop_skip_jump", "square", "oars_square", "oars_hop_skip_jump", "zoo"):
+        outcome = _run(name, alone, Deployment(200, answers=always))
+        assert outcome.metrics["told"] == 0
+        assert len(outcome.adversarial[0]) == 0
+
+
+@pytest.mark.parametrize(("name", "least"), [("jacobian", 0.8), ("active_margin", 0.85), ("active_entropy", 0.85)])
+def test_a_theft_by_choice_agrees_with_the_model(name: str, least: float) -> None:
+    aim = target(400)
+    outcome = _run(name, aim)
+    assert outcome.ended == "spent"
+    assert outcome.metrics["trained_on"] == 400
+    assert outcome.surrogate is not None
+    assert fidelity(outcome.surrogate, images=True) > least
+
+
+@pytest.mark.parametrize("name", ["knockoff", "copycat"])
+def test_a_theft_by_foreign_rows_learns_less_than_by_real_ones(name: str) -> None:
+    foreign, real = target(400, images=False), target(400, images=False)
+    real = Target(classes=10, budget=400, pool=real.pool)
+    thefts = [_run(name, aim) for aim in (foreign, real)]
+    assert all(theft.surrogate is not None and theft.metrics["trained_on"] == 400 for theft in thefts)
+    worth = [fidelity(theft.surrogate, images=False) for theft in thefts if theft.surrogate]
+    assert worth[1] > 0.85
+    assert 0.1 < worth[0] < worth[1]
+
+
+def test_rows_that_were_refused_are_not_learnt_from() -> None:
+    aim = target(400)
+    deployment = Deployment(400, refuses=lambda calls: calls >= 6)
+    outcome = _run("knockoff", aim, deployment)
+    assert outcome.ended == "refused"
+    assert outcome.metrics["trained_on"] == deployment.rows == 6 * aim.batch
+    assert outcome.surrogate is not None
+
+
+def test_members_of_a_model_that_overfits_are_told_by_confidence() -> None:
+    outcome = _run("membership_confidence", target(400))
+    assert outcome.metrics["judged"] == 300
+    assert outcome.metrics["auc"] > 0.6
+    assert outcome.metrics["advantage"] > 0.1
+
+
+def test_membership_is_judged_of_rows_that_were_answered_and_tells_nothing_by_chance() -> None:
+    rng = np.random.default_rng(0)
+    members = rng.random(2000) < 0.5
+    blind = judged(members, rng.random(2000), None).metrics
+    assert abs(blind["auc"] - 0.5) < 0.05
+    assert abs(blind["advantage"]) < 0.1
+    sure = judged(members, members.astype(float), None).metrics
+    assert (sure["auc"], sure["advantage"], sure["tpr_at_1_percent"]) == (1, 1, 1)
+    assert _run("membership_label_only", target(100)).metrics["judged"] == 8
+
+
+def test_an_inversion_climbs_to_what_the_model_takes_for_the_class() -> None:
+    outcome = _run("inversion", target(2400))
+    says = truth(outcome.inverted)[np.arange(len(outcome.inverted)), outcome.inverted_labels]
+    assert says.mean() == pytest.approx(outcome.metrics["confidence"], abs=1e-4)
+    assert outcome.metrics["confidence"] > 0.6
+    assert -1 <= outcome.metrics["likeness"] <= 1
+
+
+@pytest.mark.parametrize("name", ["oars_square", "oars_hop_skip_jump"])
+def test_oars_keeps_its_rows_apart_where_near_rows_are_refused(name: str) -> None:
+    """A detector that refuses what is near an earlier row finds more of the plain attack's rows than of OARS's."""
+    plain = {"oars_square": "square", "oars_hop_skip_jump": "hop_skip_jump"}[name]
+    shares = []
+    for each in (plain, name):
+        aim = target(400, seeds=1)
+        aim = Target(**{**vars(aim), "batch": 1})
+        deployment = _Near(400, 0.5)
+        ATTACKS[each].run(deployment, aim, np.random.default_rng(2))
+        shares.append(deployment.refused / (deployment.refused + deployment.rows))
+    assert shares[1] < shares[0]
+
+
+class _Near(Deployment):
+    """Refuses rows within a radius (L2) of an earlier one that was answered."""
+
+    def __init__(self, budget: int, radius: float) -> None:
+        super().__init__(budget, refuses=lambda _: self._near)
+        self._radius, self._near = radius, False
+
+    def __call__(self, rows: Rows) -> Probabilities:
+        earlier = np.concatenate(self.asked) if self.asked else rows[:0]
+        distances = np.linalg.norm((earlier - rows[:1]).reshape(len(earlier), 64), axis=1)
+        self._near = bool((distances < self._radius).any())
+        return super().__call__(rows)
+
+
+def test_oars_does_not_believe_an_answer_that_it_has_seen_before() -> None:
+    """Where near rows get an earlier row's answer, nothing that was echoed is counted as found."""
+    aim = target(300, seeds=2)
+    outcome = _run("oars_hop_skip_jump", aim, Deployment(300, answers=Echo(radius=1.0)))
+    for label, found in zip(aim.seed_labels, outcome.adversarial, strict=True):
+        assert (truth(found).argmax(axis=1) != label).all()
+
+
+def test_dummies_take_their_share_of_the_rows() -> None:
+    aim = target(400)
+    deployment = Deployment(400)
+    Disguised(ATTACKS["boundary"], Dummies(0.75)).run(deployment, aim, np.random.default_rng(0))
+    known = {row.tobytes() for row in aim.pool}
+    dummies = sum(row.tobytes() in known for rows in deployment.asked for row in rows)
+    assert dummies / deployment.rows == pytest.approx(0.75, abs=0.05)
+
+
+def test_noise_and_moves_leave_no_two_rows_alike_and_most_classes_as_they_were() -> None:
+    rows, labels = digits()
+    images, aim = rows[300:400].reshape(-1, 8, 8, 1), target(400)
+    for disguise in (Noise(16 / 255), Moves(pixels=0.5)):
+        deployment = Deployment(400)
+        oracle = disguise(deployment, aim, np.random.default_rng(0))
+        answers = [oracle(images) for _ in range(2)]
+        sent = deployment.asked
+        assert not any(np.array_equal(*pair) for pair in zip(*sent, strict=True))
+        assert (answers[0].argmax(axis=1) == labels[300:400]).mean() > 0.6
+        assert (oracle.rows, oracle.refused) == (200, 0)
+
+
+def test_something_happens_before_each_slow_call() -> None:
+    heard: list[int] = []
+    aim = target(60)
+    deployment = Deployment(60)
+    Disguised(ATTACKS["square"], Slow(heard.append)).run(deployment, aim, np.random.default_rng(0))
+    assert len(heard) == deployment.calls
+    assert sum(heard) == deployment.rows
