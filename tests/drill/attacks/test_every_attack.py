@@ -83,7 +83,7 @@ def test_the_same_dice_ask_the_same_rows(name: str) -> None:
         _run(ATTACKS[name], deployment, aim, seed=4)
         assert np.random.get_state()[1].tolist() == before  # type: ignore[index]  # noqa: NPY002
         runs.append(np.concatenate(deployment.asked))
-    assert np.array_equal(*runs)
+    assert np.array_equal(runs[0], runs[1])
 
 
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=list(DISGUISES))
