@@ -85,7 +85,7 @@ class _Spread:
 
 
 def _square(hunt: Hunt, rng: np.random.Generator) -> None:
-    """Squares set to the ball's surface, kept when the margin falls. Refusals cost no rows: turns have their own bound."""
+    """Squares set to the ball's surface, kept when the margin falls. Refusals cost no rows, so turns are bounded."""
     ask = _Wary(hunt, rng)
     floor = 1 / hunt.seed.size
     spread = _Spread(0.3, floor, 1.0)
