@@ -60,7 +60,8 @@ def predict(model: Any) -> Predict:
     """The network as a function that gives probabilities."""
 
     def probabilities(rows: Rows) -> Probabilities:
-        logits = np.asarray(model.predict(rows, batch_size=500, verbose=0), np.float64)
+        parts = [model(rows[start : start + 500], training=False) for start in range(0, len(rows), 500)]
+        logits = np.concatenate([np.asarray(part, np.float64) for part in parts])
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
