@@ -24,7 +24,7 @@ class Imported(BaseModel):
 
     def model_post_init(self, context: Any) -> None:
         del context
-        self._made = _make(self.path, self.settings)
+        self._made = _defense(self.path, self.settings)
 
     @property
     def defense(self) -> Any:
@@ -46,20 +46,39 @@ def loaded(step: Any, attributes: Sequence[str]) -> Any:
     return step.defense
 
 
-def _make(path: str, settings: dict[str, Any]) -> Any:
+def imported(path: str) -> Callable[..., Any]:
+    """The class that an import path names.
+
+    Raises:
+        ValueError: there is none, or its module cannot be imported.
+    """
     module_name, _, class_name = path.partition(":")
     try:
-        made: Callable[..., Any] = getattr(importlib.import_module(module_name), class_name)
+        found: Callable[..., Any] = getattr(importlib.import_module(module_name), class_name)
     except ImportError as error:
         raise ValueError(f"{path!r} cannot be imported ({error}); install its package beside the proxy") from None
     except AttributeError:
         raise ValueError(f"{module_name!r} has no {class_name!r}; write package.module:Class") from None
     except Exception as error:  # whatever a foreign module does when it is imported
         raise ValueError(f"{path!r} cannot be imported ({type(error).__name__}: {error}); repair it") from None
+    return found
+
+
+def made(path: str, settings: dict[str, Any]) -> Any:
+    """An instance of the class that an import path names.
+
+    Raises:
+        ValueError: there is no such class, or it does not take the settings.
+    """
+    found = imported(path)
     try:
-        defense = made(**settings)
-    except Exception as error:  # likewise
+        return found(**settings)
+    except Exception as error:  # whatever a foreign class does
         raise ValueError(f"{path!r} does not take these settings: {error}") from None
+
+
+def _defense(path: str, settings: dict[str, Any]) -> Any:
+    defense = made(path, settings)
     if not callable(defense):
         raise ValueError(f"{path!r} makes no defense: its instances cannot be called")
     return defense

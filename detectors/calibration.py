@@ -1,7 +1,8 @@
 """From recorded benign traffic to a profile.
 
-Three passes over the observations, in their order: what near means (distances to the nearest among so many rows of
-other callers, shared hashes); what benign components look like; how far each statistic of each benign subject goes. The
+First what near means (distances to the nearest among so many rows of other callers, shared hashes). Then the engine
+sees the observations three times, in their order, each time with what was learned before: what benign components look
+like; how far each statistic of each benign subject goes; what callers' evidence comes to, all detectors together. The
 components are halved at random: one half is what novelty is measured against, the other half says how novel a benign
 component is.
 """
@@ -33,7 +34,6 @@ COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
 PROBES = 512
 LEAST_SHARED = 8
 HELD_BACK = 0.5
-BLAMED_ROWS = 3
 MARGIN = 0.5
 """Decades added to what benign callers reached: thresholds are estimates, and the next ones reach a little further."""
 _SNAPSHOTS = 12
@@ -252,5 +252,5 @@ def _levels(observations: Sequence[Observation], profile: Profile, own: Sequence
 def blamed(reading: Reading) -> list[str]:
     """The callers that a reading speaks against: itself, or those with several rows in a cluster."""
     if reading.cluster is not None:
-        return [caller for caller, rows in reading.cluster.callers.items() if rows >= BLAMED_ROWS]
+        return list(reading.cluster.blamed)
     return [reading.subject.id] if reading.subject.kind == "caller" else []

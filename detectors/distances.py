@@ -3,8 +3,8 @@
 Source: PRADA, Juuti et al., EuroS&P 2019 (arXiv 1805.02628): for each class, distances of new rows to the nearest
 earlier row of the same party should look normally distributed; synthetic queries make them look otherwise. Here the
 distances are those of embeddings, of all classes together after dividing by their class's median, and normality is
-measured by Shapiro and Francia's W' (1972), which needs no tables. PRADA's fixed threshold raises false alarms (0.96
-did so on every benign stream tried here): the profile says how far from 1 the statistics of benign parties go.
+measured by Shapiro and Francia's W' (1972), which needs no tables. PRADA's threshold is fixed; here the profile says
+how far from 1 the statistics of benign parties go.
 
 Found: Jacobian-based augmentation, other synthetic queries. Evaded by natural images (Knockoff Nets), by mixing in
 many natural rows.

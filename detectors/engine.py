@@ -86,7 +86,7 @@ def _built_in(profile: Profile, told: Told | None) -> Iterator[Detector]:
     unknown = Novelty(np.zeros((0, len(WHAT))), np.zeros(len(WHAT)), np.ones(len(WHAT)))
     for name, graph in (("query_provenance", queries), ("pooled_provenance", pooled)):
         yield Provenance(name, graph, profile.novelty.get(name, unknown), radius, told)
-    yield SearchProgress(pooled, radius)
+    yield SearchProgress(pooled, parties, radius)
     yield DistanceDistribution(recent, parties)
     yield Hardness(recent, parties, pooled, profile.benign)
     budget = profile.tails.get(BUDGET)

@@ -10,6 +10,9 @@ from detectors.observation import Floats
 SubjectKind: TypeAlias = Literal["caller", "group", "cluster"]
 
 
+BLAMED_ROWS = 3
+
+
 class Technique(StrEnum):
     """What an attacker is after."""
 
@@ -65,6 +68,11 @@ class Cluster:
     members: Floats
     radius: float
     callers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def blamed(self) -> dict[str, int]:
+        """The callers that are held to be part of it: a natural near-duplicate is one row or two."""
+        return {caller: rows for caller, rows in self.callers.items() if rows >= BLAMED_ROWS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,6 @@ class Component:
     Attributes:
         id: names it.
         size: rows that ever joined.
-        flips: times that a row's class was another than that of the row before it.
         changed: rows that joined since it was last read.
         first: time of the first row.
         root: class of the first row.
@@ -96,7 +95,6 @@ class Component:
 
     id: str
     size: int = 0
-    flips: int = 0
     changed: int = 0
     first: float = 0.0
     root: int = NO_CLASS
@@ -106,9 +104,7 @@ class Component:
 
     def add(self, link: Link, embedding: Floats) -> None:
         """A row more."""
-        if self.links:
-            self.flips += link.category != self.links[-1].category
-        else:
+        if not self.links:
             self.first, self.root = link.time, link.category
         self.size += 1
         self.changed += 1

@@ -63,8 +63,6 @@ class Observation:
         signature: as asked for.
         features: of its rows.
         answers: of its rows; as many.
-        squeezing: (rows,) float32 disagreement of squeezed copies; NaN where not scored.
-        serial: rows that this proxy had observed of the model before these.
     """
 
     time: float
@@ -74,8 +72,6 @@ class Observation:
     signature: str
     features: Features
     answers: Answers
-    squeezing: Floats
-    serial: int = 0
 
     @property
     def rows(self) -> int:

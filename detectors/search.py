@@ -20,16 +20,19 @@ import numpy as np
 
 from detectors.detector import DetectorStats
 from detectors.findings import Reading, Subject, Technique
-from detectors.graph import Component, Graph
+from detectors.graph import MAX_COMPONENTS, Component, Graph
 from detectors.novelty import trend
 from detectors.observation import Observation
-from detectors.parties import MAX_PARTIES, subjects
+from detectors.parties import Parties, subjects
 from detectors.provenance import reading
 
 MIN_ROWS = 8
 STRIDE = 4
 MIN_SHARE = 4
 """Rows that a party must have given to a component, for it to be one of its neighbourhoods."""
+MAX_PROBERS = 1024
+MAX_NEIGHBOURHOODS = 64
+"""Of a party that are kept, once there are twice as many; those with the most rows."""
 
 
 class SearchProgress:
@@ -37,13 +40,15 @@ class SearchProgress:
 
     Args:
         graph: of near rows in the embedding.
+        parties: who sends them.
         radius: within which a row belongs to a component's member.
     """
 
     name = "search_progress"
 
-    def __init__(self, graph: Graph, radius: float) -> None:
+    def __init__(self, graph: Graph, parties: Parties, radius: float) -> None:
         self._graph = graph
+        self._parties = parties
         self._radius = radius
         self._read_at: OrderedDict[str, int] = OrderedDict()
         self._given: OrderedDict[Subject, Counter[str]] = OrderedDict()
@@ -55,7 +60,7 @@ class SearchProgress:
             if component.size >= self._read_at.get(component.id, MIN_ROWS):
                 self._read_at[component.id] = component.size + STRIDE
                 yield from self._trends(component)
-        while len(self._read_at) > MAX_PARTIES:
+        while len(self._read_at) > MAX_COMPONENTS:
             self._read_at.popitem(last=False)
         yield from self._neighbourhoods(batch)
 
@@ -77,21 +82,19 @@ class SearchProgress:
                 yield reading(self.name, what, component, value, technique, self._radius, moved)
 
     def _neighbourhoods(self, batch: Sequence[Observation]) -> Iterator[Reading]:
-        joined = self._graph.joined(batch)
-        for observation, components in zip(batch, joined, strict=True):
-            if not components:
-                continue
-            for subject in subjects(observation):
+        read = {party.subject for party, _ in self._parties.take(batch)}
+        for observation, components in zip(batch, self._graph.joined(batch), strict=True):
+            for subject in subjects(observation) if components else ():
                 given = self._given.setdefault(subject, Counter())
                 self._given.move_to_end(subject)
-                before = sum(count >= MIN_SHARE for count in given.values())
+                before = _neighbourhoods(given)
                 given.update(components)
-                after = sum(count >= MIN_SHARE for count in given.values())
-                if len(given) > 4 * KEPT_NEIGHBOURHOODS:
-                    self._given[subject] = Counter(dict(given.most_common(KEPT_NEIGHBOURHOODS)))
-                if after > before and after > 1:
+                after = _neighbourhoods(given)
+                if len(given) > 2 * MAX_NEIGHBOURHOODS:
+                    self._given[subject] = Counter(dict(given.most_common(MAX_NEIGHBOURHOODS)))
+                if after > max(1, before) and subject in read:
                     yield self._reading(observation, subject, after, sum(given.values()))
-        while len(self._given) > MAX_PARTIES:
+        while len(self._given) > MAX_PROBERS:
             self._given.popitem(last=False)
             self._dropped += 1
 
@@ -110,5 +113,5 @@ class SearchProgress:
         )
 
 
-KEPT_NEIGHBOURHOODS = 256
-"""Components of a party that are counted, once there are four times as many; those with the most rows."""
+def _neighbourhoods(given: Counter[str]) -> int:
+    return sum(rows >= MIN_SHARE for rows in given.values())

@@ -104,14 +104,15 @@ class Pipeline:
         try:
             if decoded is None or not (guards.protects or watched):
                 return await self._forward(call, body, metadata, context)
-            deadline = self._clock() + self._seconds_left(context)
+            left = self._seconds_left(context)
+            deadline = self._clock() + left
             if watched is not None:
-                glance = await self._detection.look(watched, caller, standing, decoded, len(body))
+                glance = await self._detection.look(watched, caller, standing, decoded, len(body), left)
                 guards = self._guards.of(call.model, caller, glance.rules)
             exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
             reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))
             if watched is not None:
-                reply = self._detection.answered(watched, glance, call.path, reply, exchange.scores)
+                reply = self._detection.answered(watched, glance, call.path, reply)
             return await self._protection.shield(exchange, reply)
         finally:
             release()

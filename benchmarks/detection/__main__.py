@@ -44,24 +44,33 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=CALLERS, help="benign callers learned from, and judged")
     parser.add_argument("--out", type=Path, default=Path("build/bench-detection.json"))
     arguments = parser.parse_args()
-    dataset = load()
-    model = demo_model(dataset, Path("build/demo"), print)
-    with tempfile.TemporaryDirectory() as folder, model_server(model, Path(folder)) as server:
-        upstream = server.wait_for(lambda: _address(server.output()), 90, "serving")
-        profile = _calibrated(Path(folder), upstream, model.name, dataset, arguments.callers)
-        with Caller(upstream, model.name) as direct:
-            results = {
-                "attacks": [
-                    _attacked(name, mode, Path(folder), upstream, direct, dataset, arguments.runs)
-                    for name in ATTACKS
-                    for mode in ("off", "silent", "refuse")
-                ],
-                "benign": _judged(profile, direct, dataset, arguments.callers),
-            }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        learned(Path(folder), arguments.callers) as (profile, upstream, dataset),
+        Caller(upstream, MODEL) as direct,
+    ):
+        results = {
+            "attacks": [
+                _attacked(name, mode, Path(folder), upstream, direct, dataset, arguments.runs)
+                for name in ATTACKS
+                for mode in ("off", "silent", "refuse")
+            ],
+            "benign": _judged(profile, direct, dataset, arguments.callers),
+        }
     arguments.out.parent.mkdir(exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     print(_table(results))
     return 0
+
+
+@contextmanager
+def learned(folder: Path, callers: int) -> Iterator[tuple[Profile, str, Dataset]]:
+    """A profile learned from the first test images, the model server's address, and the images."""
+    dataset = load("fashion-mnist")
+    model = demo_model(dataset, Path("build/demo"), print)
+    with model_server(model, folder) as server:
+        upstream = server.wait_for(lambda: _address(server.output()), 90, "serving")
+        yield _calibrated(folder, upstream, model.name, dataset, callers), upstream, dataset
 
 
 def _address(output: str) -> str | None:
@@ -158,10 +167,7 @@ def _judged(profile: Profile, direct: Caller, dataset: Dataset, callers: int) ->
     for call in tqdm(calls, desc="benign callers", disable=None):
         features = extractor({"image": call.rows}, len(call.rows))
         said = summarise(direct(call.rows).probabilities)
-        squeezing = np.full(len(call.rows), np.nan, dtype=np.float32)
-        observations.append(
-            Observation(call.time, call.caller, (f"network:{call.caller}",), MODEL, "", features, said, squeezing)
-        )
+        observations.append(Observation(call.time, call.caller, (f"network:{call.caller}",), MODEL, "", features, said))
     kinds = {call.caller: call.kind for call in calls}
     engine = Engine(profile)
     acted = {

@@ -2,13 +2,16 @@
 
 import argparse
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.calibration import CalibrationError, calibrate
 from detectors.profile import Profile
-from proxy.calibrate.sample import Model, Sample, SampleError, observations
+from proxy.calibrate.sample import Model, SampleError, observations, read
 from proxy.config.detection import Detection
 
 SALT_BYTES = 32
@@ -35,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    if find_spec("tqdm") is None:
+        print("tqdm is not installed; tensorwall calibrate needs the extra: pip install 'tensorwall[calibrate]'")
+        return 2
     if not 0 < arguments.rate < 0.5:
         print(f"--rate: {arguments.rate} is no share of callers; write one between 0 and 0.5, as 0.001")
         return 2
@@ -43,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     settings = Detection(output=arguments.output, semantics="logits" if arguments.logits else "probabilities")
     try:
-        sample = Sample.read(arguments.data, arguments.key)
+        rows = read(arguments.data, arguments.key)
     except SampleError as error:
         print(error)
         return 2
     try:
-        profile = _learned(arguments, sample, settings)
+        profile = _learned(arguments, rows, settings)
         profile.write(arguments.out)
     except (SampleError, CalibrationError) as error:
         print(error)
@@ -60,12 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _learned(arguments: argparse.Namespace, sample: Sample, settings: Detection) -> Profile:
+def _learned(arguments: argparse.Namespace, rows: NDArray[Any], settings: Detection) -> Profile:
     rng = np.random.default_rng(arguments.seed)
     salt = secrets.token_bytes(SALT_BYTES)
     model = Model(arguments.target, arguments.model, arguments.input, settings)
     try:
-        seen, scaling = observations(sample, model, arguments.input, salt, arguments.callers, rng)
+        seen, scaling = observations(rows, model, arguments.input, salt, arguments.callers, rng)
     finally:
         model.close()
     return calibrate(seen, arguments.model, salt, arguments.rate, rng, scaling)

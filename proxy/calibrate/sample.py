@@ -2,14 +2,12 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from detectors.features import Extractor, Scaling
 from detectors.observation import Answers, Observation
@@ -32,38 +30,24 @@ class SampleError(Exception):
     """The sample cannot be used; `str()` is what the operator reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Rows to send.
+def read(path: Path, key: str) -> NDArray[Any]:
+    """Rows to send, (n, ...) numbers of any dtype or bytes: an .npy file, or the array `key` of an .npz file.
 
-    Attributes:
-        rows: (n, ...) numbers of any dtype, or bytes.
-        name: of the file.
+    Raises:
+        SampleError: there is no such array.
     """
-
-    rows: NDArray[Any]
-    name: str
-
-    @classmethod
-    def read(cls, path: Path, key: str) -> "Sample":
-        """From an .npy file, or from the array `key` of an .npz file.
-
-        Raises:
-            SampleError: there is no such array.
-        """
-        try:
-            loaded = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise SampleError(f"{path}: cannot be read as .npy or .npz: {error}") from None
-        if not isinstance(loaded, np.ndarray):
-            if key not in loaded:
-                raise SampleError(
-                    f"{path}: has no array {key!r}; it has {', '.join(loaded.files)}; name one with --key"
-                )
-            loaded = loaded[key]
-        if loaded.ndim < 2 or len(loaded) < 2:
-            raise SampleError(f"{path}: shape {loaded.shape} is not (rows, ...); send at least two rows")
-        return cls(loaded, str(path))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise SampleError(f"{path}: cannot be read as .npy or .npz: {error}") from None
+    if not isinstance(loaded, np.ndarray):
+        if key not in loaded:
+            raise SampleError(f"{path}: has no array {key!r}; it has {', '.join(loaded.files)}; name one with --key")
+        loaded = loaded[key]
+    if loaded.ndim < 2 or len(loaded) < 2:
+        raise SampleError(f"{path}: shape {loaded.shape} is not (rows, ...); send at least two rows")
+    found: NDArray[Any] = loaded
+    return found
 
 
 class Model:
@@ -129,19 +113,20 @@ def _fill(proto: TensorProto, rows: NDArray[Any]) -> None:
 
 
 def observations(
-    sample: Sample, model: Model, input_name: str, salt: bytes, callers: int, rng: np.random.Generator
+    rows: NDArray[Any], model: Model, input_name: str, salt: bytes, callers: int, rng: np.random.Generator
 ) -> tuple[Sequence[Observation], Mapping[str, Scaling]]:
-    """An hour of simulated benign calls with the sample's rows, and the scaling of its columns.
+    """An hour of simulated benign calls with these rows, and the scaling of its columns.
 
     Raises:
         SampleError: the model does not answer.
     """
-    rows = sample.rows
     classes = model(rows[:CLASSES_FROM]).classes
     calls = benign(rows[:CLASSES_FROM], classes.astype(np.int64), callers, rng, "sample")
     columns = Extractor(salt).columns(rows)
     scaling = {} if columns is None else {input_name: Scaling.of(columns)}
     extractor = Extractor(salt, scaling)
+    from tqdm import tqdm  # an extra
+
     progress = tqdm(total=len(calls), desc="asking the model", unit="call", disable=None)
     made = [one for part in _parts(calls) for one in _observed(part, model, input_name, extractor, progress)]
     progress.close()
@@ -172,6 +157,5 @@ def _observed(
         at = part.stop
         own = Answers(said.classes[part], said.margins[part], said.entropies[part])
         features = extractor({input_name: call.rows}, len(call.rows))
-        squeezing = np.full(len(call.rows), np.nan, dtype=np.float32)
-        yield Observation(call.time, call.caller, (f"network:{call.caller}",), "", "", features, own, squeezing)
+        yield Observation(call.time, call.caller, (f"network:{call.caller}",), "", "", features, own)
         progress.update()

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_serializer, model
 
 from detectors.engine import DETECTORS
 from detectors.findings import Technique
-from detectors.imported import ImportedDetector
 from detectors.profile import Profile, ProfileError
+from proxy.config.imported import ImportedDetector
 from proxy.config.section import PositiveSeconds, Section, freeze, plain
 
 StepName = Literal["observe", "slow", "coarsen", "throttle", "block"]

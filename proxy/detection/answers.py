@@ -1,6 +1,7 @@
 """Class, margin and entropy of each row, from a reply of any method."""
 
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -15,11 +16,7 @@ from proxy.tensors import UndecodableTensorError
 
 
 def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers | None:
-    """What the model said to each row; None if the reply cannot be read.
-
-    A classification's class is its likeliest label's place among those of the row with the most; where labels come
-    ordered by score, that is no class, and labels are hashed instead.
-    """
+    """What the model said to each row; None if the reply cannot be read."""
     try:
         reply = OpenReply(path, body)
         for name in _names(reply, settings):
@@ -57,22 +54,16 @@ def _summary(part: Any, settings: Detection) -> Answers | None:
 
 
 def _labelled(part: Scores) -> Answers:
-    """Labels may come in any order, so that the label itself, and not its place, is the class."""
+    """Labels may come in any order, so that the label, as a number, is the class; without labels, the place is."""
     lists = part.lists()
     width = max(map(len, lists), default=0)
-    padded = np.array([row + [0.0] * (width - len(row)) for row in lists]).reshape(len(lists), width)
-    found = summarise(padded)
+    found = summarise(np.array([row + [0.0] * (width - len(row)) for row in lists]).reshape(len(lists), width))
     classes = found.classes.copy()
     for at, row in enumerate(part.result.classifications):
-        if classes[at] != NO_CLASS:
-            label = row.classes[int(classes[at])].label
-            classes[at] = int(label) % 2**31 if label.isdecimal() else _number(label, int(classes[at]))
+        label = row.classes[int(classes[at])].label if classes[at] != NO_CLASS else ""
+        if label:
+            classes[at] = crc32(label.encode()) >> 1
     return Answers(classes, found.margins, found.entropies)
-
-
-def _number(label: str, place: int) -> int:
-    """The same for the same label in every process; its place if it has none."""
-    return int.from_bytes(label.encode()[:64].ljust(4, b"\0")[-4:], "little") % 2**31 if label else place
 
 
 def _softmax(values: NDArray[Any]) -> NDArray[np.float64]:

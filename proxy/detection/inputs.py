@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.example_pb2 import Example
+from protos.example_pb2 import Example, Feature
 from proxy.codec import Decoded
 from proxy.protection.requests import OpenRequest
 from proxy.tensors import UndecodableTensorError, to_array
 
 Array = NDArray[Any]
+
+_KINDS: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
 
 
 def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array], int]:
@@ -38,23 +40,31 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:
-    names = set(wanted) or {name for example in examples for name in example.features.feature}
-    return {name: _feature(request, examples, name) for name in sorted(names)}
+    every = [*examples, request.context] if request.context is not None else examples
+    names = set(wanted) or {name for example in every for name in example.features.feature}
+    return {name: _feature(examples, request.context, name) for name in sorted(names)}
 
 
-def _feature(request: OpenRequest, examples: list[Example], name: str) -> Array:
-    """(rows, values) if all rows have as many of one kind, else what each row has, as bytes."""
-    blocks = [block for block in request.blocks(name) if block.label != "the shared context"]
-    if len(blocks) == 1 and len(blocks[0].values) == len(examples):
-        return blocks[0].values
+def _feature(examples: list[Example], context: Example | None, name: str) -> Array:
+    """(rows, values) if all rows have as many of one kind, else what each row has, as bytes.
+
+    What a row lacks, it has from the shared context (tensorflow_serving/apis/input.proto).
+    """
+    found = [_own(example, name) or (_own(context, name) if context is not None else None) for example in examples]
+    kinds = {None if each is None else each.WhichOneof("kind") for each in found}
+    kind = kinds.pop()
+    if not kinds and kind is not None:
+        lists = [list(getattr(each, kind).value) for each in found]
+        if len({len(values) for values in lists}) == 1:
+            return np.array(lists, dtype=_KINDS[kind])
     made = np.empty(len(examples), dtype=object)
-    made[:] = [
-        example.features.feature[name].SerializeToString(deterministic=True)
-        if name in example.features.feature
-        else b""
-        for example in examples
-    ]
+    made[:] = [b"" if each is None else each.SerializeToString(deterministic=True) for each in found]
     return made
+
+
+def _own(example: Example, name: str) -> Feature | None:
+    held = example.features.feature
+    return held[name] if name in held and held[name].WhichOneof("kind") is not None else None
 
 
 def _whole(raw: bytes, rows: int) -> Array:

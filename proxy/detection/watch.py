@@ -7,16 +7,15 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
-import numpy as np
 
 from detectors.engine import Engine
 from detectors.features import Extractor
 from detectors.findings import Finding
-from detectors.observation import Features, Observation
+from detectors.observation import Answers, Features, Observation
 from detectors.profile import Profile
 from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
@@ -55,16 +54,18 @@ class Glance:
 
     Attributes:
         caller: whose it is.
-        features: of its rows; None if it could not be read.
+        signature: as asked for; MultiInference has none.
         standings: of each row, by the clusters that it belongs to and by its caller.
         rules: the hardest step of them whose rules hold, for the whole call.
+        features: of its rows; None if it could not be read.
         seconds: that it took so far.
     """
 
     caller: Caller
+    signature: str
+    standings: list[Standing]
+    rules: StepName | None
     features: Features | None = None
-    standings: list[Standing] = field(default_factory=list)
-    rules: StepName | None = None
     seconds: float = 0.0
 
 
@@ -119,8 +120,6 @@ class Detection:
         self._thread = ThreadPoolExecutor(1, "tensorwall-detectors")
         self._echo = Echo()
         self._waiting = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         metrics.read(self)
 
     @property
@@ -174,28 +173,38 @@ class Detection:
             raise self._refusal(watched)
         return standing
 
-    async def look(self, watched: Watched, caller: Caller, standing: Standing, decoded: Decoded, size: int) -> Glance:
+    async def look(
+        self, watched: Watched, caller: Caller, standing: Standing, decoded: Decoded, size: int, patience: float
+    ) -> Glance:
         """Looks at a request: features of its rows, and how they stand. Holds it back if it is to be slowed.
 
+        Args:
+            watched: the model.
+            caller: whose request it is.
+            standing: of the caller.
+            decoded: the request.
+            size: of its message in bytes.
+            patience: seconds that the caller waits; it is held back for half of them at most.
+
         Raises:
-            Rejection: rows belong to a cluster of which the operator wants calls refused.
+            Rejection: a row belongs to a cluster that is blocked.
         """
         started = time.perf_counter()
-        glance = Glance(caller, standings=[standing], rules=standing.rules)
+        spec = getattr(decoded.message, "model_spec", None)
+        glance = Glance(caller, "" if spec is None else spec.signature_name, [standing], standing.rules)
         with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
             glance.features = await self._features(watched, decoded, size)
-        if glance.features is None or not len(glance.features):
+        if glance.features is None:
             self._metrics.lost(watched.name, "request", max(1, decoded.rows))
-            glance.features = None
         else:
             self._judge_rows(watched, glance, standing)
         glance.seconds = time.perf_counter() - started
         if any(each.slowed for each in glance.standings):
             self._metrics.acted(watched.name, "slowed")
-            await asyncio.sleep(self._rng.uniform(*DELAY))
+            await asyncio.sleep(min(self._rng.uniform(*DELAY), max(0.0, patience / 2)))
         return glance
 
-    def answered(self, watched: Watched, glance: Glance, path: str, reply: Reply, scores: Any) -> Reply:
+    def answered(self, watched: Watched, glance: Glance, path: str, reply: Reply) -> Reply:
         """Observes a reply, and answers rows as earlier near ones where a verdict says so. Never waits."""
         if glance.features is None or reply.code is not grpc.StatusCode.OK:
             return reply
@@ -204,7 +213,7 @@ class Detection:
         if said is None:
             self._metrics.lost(watched.name, "reply", len(glance.features))
             return reply
-        self._observe(watched, glance, said, scores)
+        self._observe(watched, glance.caller, glance.signature, glance.features, said)
         if any(standing.echoes for standing in glance.standings):
             body, rows = self._echo.answer(path, reply.body, glance.standings, glance.features.embeddings)
             if rows:
@@ -227,11 +236,6 @@ class Detection:
                 except Exception:
                     event(log, logging.ERROR, "detectors failed", exc_info=True)
                 await asyncio.sleep(PACE)
-            self._idle.set()
-
-    async def idle(self) -> None:
-        """Waits until every observation so far has been seen."""
-        await self._idle.wait()
 
     def close(self) -> None:
         """Ends the detectors' thread."""
@@ -251,7 +255,8 @@ class Detection:
         key = profile.salt, profile.digest, settings.off, tuple(each.model_dump_json() for each in settings.own)
         old = self._watched.get(name)
         if old is not None and old.key == key:
-            return Watched(name, settings, old.profile, old.extractor, old.engine, key)
+            return replace(old, settings=settings)
+        self.policy.forget_clusters(name)  # their embeddings are of another salt
         engine = Engine(
             profile,
             [each.made() for each in settings.own],
@@ -260,7 +265,7 @@ class Detection:
         )
         return Watched(name, settings, profile, Extractor(profile.salt, profile.scaling), engine, key)
 
-    async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features:
+    async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features | None:
         if size <= INLINE_BYTES:
             return _extract(watched, decoded)
         return await asyncio.get_running_loop().run_in_executor(self._executor, _extract, watched, decoded)
@@ -272,30 +277,20 @@ class Detection:
         if not self.policy.watches_rows(watched.name):
             return
         own = self.policy.row_standings(watched.name, glance.caller.id, glance.features.embeddings, self._clock())
-        if any(each.step is not None and not each.silent for each in own):
+        if any(each.blocked for each in own):
             raise self._refusal(watched)
         for row, each in enumerate(own):
             if each.step is not None:
                 glance.standings[row] = each  # what its cluster says is closer to the row than what its caller does
                 glance.rules = harder(glance.rules, each.rules)
 
-    def _observe(self, watched: Watched, glance: Glance, said: Any, scores: Any) -> None:
-        assert glance.features is not None, "what could not be read is not observed"
-        features, rows = glance.features, len(glance.features)
-        if rows > MAX_ROWS:
-            self._metrics.lost(watched.name, "rows", rows - MAX_ROWS)
+    def _observe(self, watched: Watched, caller: Caller, signature: str, features: Features, said: Answers) -> None:
+        if len(features) > MAX_ROWS:
+            self._metrics.lost(watched.name, "rows", len(features) - MAX_ROWS)
             part = slice(0, MAX_ROWS)
             features = Features(features.digests[part], features.fingerprints[part], features.embeddings[part])
-            said = type(said)(said.classes[part], said.margins[part], said.entropies[part])
-        squeezing = np.full(len(features), np.nan, dtype=np.float32)
-        if scores is not None and len(scores) == rows:
-            squeezing = np.asarray(scores, dtype=np.float32)[: len(features)]
-        self._queue.put(
-            Observation(
-                self._clock(), glance.caller.id, groups(glance.caller), watched.name, "", features, said, squeezing
-            )
-        )
-        self._idle.clear()
+            said = Answers(said.classes[part], said.margins[part], said.entropies[part])
+        self._queue.put(Observation(self._clock(), caller.id, groups(caller), watched.name, signature, features, said))
         self._waiting.set()
 
     def _see(self, batch: list[Observation]) -> dict[str, list[Finding]]:
@@ -336,6 +331,9 @@ def groups(caller: Caller) -> tuple[str, ...]:
     return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
 
 
-def _extract(watched: Watched, decoded: Decoded) -> Features:
+def _extract(watched: Watched, decoded: Decoded) -> Features | None:
+    """None if nothing in the request belongs to its rows one by one."""
     inputs, rows = arrays(decoded, watched.settings.inputs)
+    if not any(values.ndim and len(values) == rows and values.size for values in inputs.values()):
+        return None
     return watched.extractor(inputs, rows)

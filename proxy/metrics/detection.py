@@ -62,6 +62,7 @@ class DetectionMetrics:
         self._acted = counter("tensorwall_verdict_calls", registry)
         self._echoed = counter("tensorwall_verdict_rows", registry)
         self._profile = gauge("tensorwall_profile_info", registry)
+        self._profiles: dict[str, tuple[str, str]] = {}
 
     def read(self, source: Source) -> None:
         """Says where to read the rest when metrics are scraped."""
@@ -104,9 +105,11 @@ class DetectionMetrics:
 
     def profile(self, model: str, digest: str) -> None:
         """Notes which profile is in force."""
-        name = label_value(model)
-        self._profile.remove_by_labels({"model": name})
-        self._profile.labels(name, digest).set(1)
+        labels = label_value(model), digest
+        if self._profiles.get(model, labels) != labels:
+            self._profile.remove(*self._profiles[model])
+        self._profiles[model] = labels
+        self._profile.labels(*labels).set(1)
 
 
 class _DetectionCollector(Collector):

@@ -20,8 +20,6 @@ EVICTED_TOGETHER = 100
 """Looking for the least costs something, so that more than one goes at a time."""
 MAX_CLUSTERS = 256
 """Clusters that rows are compared with, each with some tens of members."""
-BLAMED_ROWS = 3
-"""Rows of a cluster from which on a caller is held to be part of it; a natural near-duplicate is one or two."""
 REMEMBERED = 32
 """Rows that a caller under a silent verdict for extraction is still told truly."""
 
@@ -57,8 +55,8 @@ class Policy:
             if settings is None:
                 self._forget(key)
             else:
-                verdict.response = settings.policy.of(verdict.technique)
-                verdict.level = min(verdict.level, len(verdict.response.ladder) - 1)
+                verdict.follow(settings.policy.of(verdict.technique))
+                verdict.mode, verdict.immune = _mode(settings, verdict.subject)
 
     def judge(self, model: str, findings: Iterable[Finding], now: float) -> list[Verdict]:
         """Adds findings to what is known; returns the verdicts that they concern.
@@ -77,7 +75,7 @@ class Policy:
             verdict = self._hold(model, settings, finding.reading.subject, finding, now)
             concerned.append(verdict)
             if cluster is not None and verdict.level >= 0:
-                verdict.callers = {who: rows for who, rows in cluster.callers.items() if rows >= BLAMED_ROWS}
+                verdict.callers = cluster.blamed
                 self._clusters.setdefault(model, _Clusters()).put(verdict, cluster.members, cluster.radius)
                 concerned += [
                     self._hold(model, settings, Subject("caller", caller), finding, now) for caller in verdict.callers
@@ -94,7 +92,7 @@ class Policy:
         if not self._by_subject:
             return CLEAR
         settings = self._models.get(model)
-        if settings is None or not self._acts(settings, caller):
+        if settings is None or not _acts(settings, caller):
             return CLEAR
         found = CLEAR
         for subject in (Subject("caller", caller), *(Subject("group", group) for group in groups)):
@@ -106,6 +104,10 @@ class Policy:
                 found = _hardest(found, step, verdict, caller)
         return found
 
+    def forget_clusters(self, model: str) -> None:
+        """Rows of a model are compared with no cluster any more, until there is new evidence."""
+        self._clusters.pop(model, None)
+
     def watches_rows(self, model: str) -> bool:
         """Whether rows have to be compared with clusters."""
         clusters = self._clusters.get(model)
@@ -115,19 +117,16 @@ class Policy:
         """How each row stands by the cluster that it belongs to."""
         settings = self._models.get(model)
         clusters = self._clusters.get(model)
-        if settings is None or clusters is None or not self._acts(settings, caller):
+        if settings is None or clusters is None or not _acts(settings, caller):
             return [CLEAR] * len(embeddings)
         standings = []
         for verdict in clusters.of(embeddings):
             if verdict is not None:
                 verdict.settle(now)
-            known = verdict is not None and verdict.step is not None
-            standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id) if known and verdict else CLEAR)
+                standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id))
+            else:
+                standings.append(CLEAR)
         return standings
-
-    def _acts(self, settings: Detection, caller: str) -> bool:
-        enforced = settings.mode == "enforce" and settings.learned is not None and share(caller) < settings.percent
-        return enforced and not _immune(settings, caller)
 
     def _hold(self, model: str, settings: Detection, subject: Subject, finding: Finding, now: float) -> Verdict:
         technique = finding.reading.technique
@@ -137,11 +136,7 @@ class Policy:
         if verdict is None:
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._evict(now)
-            immune = subject.kind == "caller" and _immune(settings, subject.id)
-            enforced = settings.mode == "enforce" and settings.learned is not None and not immune
-            if subject.kind == "caller":
-                enforced = enforced and share(subject.id) < settings.percent
-            mode: Mode = "enforce" if enforced else "shadow"
+            mode, immune = _mode(settings, subject)
             verdict = Verdict(secrets.token_hex(6), model, subject, technique, response, mode, immune, now, now)
             self._verdicts[key] = verdict
             self._by_subject.setdefault((model, subject), {})[technique] = verdict
@@ -254,6 +249,19 @@ def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: 
     if harder(found.step, step) != found.step or (STEPS.index(step) == STEPS.index(found.step) and not silent):
         return other
     return found
+
+
+def _acts(settings: Detection, caller: str) -> bool:
+    return _mode(settings, Subject("caller", caller))[0] == "enforce"
+
+
+def _mode(settings: Detection, subject: Subject) -> tuple[Mode, bool]:
+    """Whether a verdict on a subject acts, and whether the subject is immune."""
+    enforced = settings.mode == "enforce" and settings.learned is not None
+    if subject.kind != "caller":
+        return "enforce" if enforced else "shadow", False
+    immune = _immune(settings, subject.id)
+    return "enforce" if enforced and not immune and share(subject.id) < settings.percent else "shadow", immune
 
 
 def _immune(settings: Detection, caller: str) -> bool:

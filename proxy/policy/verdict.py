@@ -90,6 +90,12 @@ class Verdict:
         """Decades of evidence of all detectors, decayed; see `detectors.findings.evidence`."""
         return evidence((each.finding.reading, self._decayed(each, now)) for each in self.evidence.values())
 
+    def follow(self, response: Response) -> None:
+        """Takes other settings; steps that the ladder no longer has become its last."""
+        self.response = response
+        last = len(response.ladder) - 1
+        self.level, self.highest = min(self.level, last), min(self.highest, last)
+
     def settle(self, now: float) -> None:
         """Goes down the ladder, a step at a time, as far as time has passed."""
         while self.level >= 0 and now >= self.until:

@@ -73,7 +73,7 @@ class OpenRequest:
         sizes = [_first_size(proto) for name, proto in self._tensors.items() if decoded.claims[name]]
         self.rows = max(sizes, default=0) if self._tensors else decoded.rows
         self._examples: list[Example] = list(held.examples) if held is not None else []
-        self._context: Example | None = getattr(held, "context", None)
+        self.context: Example | None = getattr(held, "context", None)
         self._serialized = [
             holder
             for name, proto in self._tensors.items()
@@ -102,12 +102,12 @@ class OpenRequest:
             yield Block(_array(proto), partial(set_array, proto))
         own = list(self.all_examples)
         yield from feature_blocks(own, name)
-        if self._context is not None:
-            yield from feature_blocks([self._context], name, "the shared context")
+        if self.context is not None:
+            yield from feature_blocks([self.context], name, "the shared context")
 
     def lacking(self, name: str) -> int | None:
         """The first tf.Example, by position, that lacks a feature and has none from a shared context either."""
-        if self._context is not None and _has(self._context, name):
+        if self.context is not None and _has(self.context, name):
             return None
         return next((at for at, example in enumerate(self.all_examples) if not _has(example, name)), None)
 
@@ -125,7 +125,7 @@ class OpenRequest:
             except UndecodableTensorError:  # of a type without a numpy form
                 return [b"".join(wanted[key].SerializeToString(deterministic=True) for key in sorted(wanted))]
             return row_bytes(arrays, self.rows, step) if self.rows else []
-        shared = _arrays(self._context, names) if self._context is not None else {}
+        shared = _arrays(self.context, names) if self.context is not None else {}
         return [row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples]
 
     def body(self) -> bytes:

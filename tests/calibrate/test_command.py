@@ -8,7 +8,7 @@ import pytest
 from detectors.profile import Profile
 from proxy.__main__ import main
 from tests.processes import Backend
-from tests.protection.conftest import Protect, protect, toy  # noqa: F401  # fixtures
+from tests.protection.conftest import Protect
 from tests.protection.toy import predict
 
 ROWS = np.random.default_rng(0).normal(0, 1, (900, 4))
@@ -19,7 +19,7 @@ def command(backend: Backend, data: Path, out: Path, *more: str) -> int:
     return main(["calibrate", *arguments, "--data", str(data), "--out", str(out), *more])
 
 
-def test_a_profile_is_learned_and_used(toy: Backend, protect: Protect, tmp_path: Path) -> None:  # noqa: F811
+def test_a_profile_is_learned_and_used(toy: Backend, protect: Protect, tmp_path: Path) -> None:
     data, out = tmp_path / "rows.npz", tmp_path / "toy.json"
     np.savez(data, x=ROWS)
     assert command(toy, data, out, "--rate", "0.02") == 0
@@ -35,7 +35,7 @@ def test_a_profile_is_learned_and_used(toy: Backend, protect: Protect, tmp_path:
     assert "has no profile" not in protected.proxy.process.log()
 
 
-def test_the_same_seed_learns_the_same_thresholds(toy: Backend, tmp_path: Path) -> None:  # noqa: F811
+def test_the_same_seed_learns_the_same_thresholds(toy: Backend, tmp_path: Path) -> None:
     data = tmp_path / "rows.npy"
     np.save(data, ROWS)
     profiles = []
@@ -63,7 +63,7 @@ def test_mistakes_are_told(  # each of them before anything is written
     more: tuple[str, ...],
     code: int,
     said: str,
-    toy: Backend,  # noqa: F811
+    toy: Backend,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -74,7 +74,7 @@ def test_mistakes_are_told(  # each of them before anything is written
     assert not (tmp_path / "out.json").exists()
 
 
-def test_unreadable_data_and_places(toy: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_unreadable_data_and_places(toy: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "rows.npz"
     broken.write_bytes(b"no zip")
     assert command(toy, broken, tmp_path / "out.json") == 2

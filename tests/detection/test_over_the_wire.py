@@ -15,7 +15,7 @@ import pytest
 from detectors.profile import Profile
 from protos import serving_pb2 as serving
 from proxy.tensors import to_array
-from tests.protection.conftest import Protect, Protected, direct, protect, toy  # noqa: F401  # fixtures
+from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import X, example, predict_request, send
 
 ROWS = np.random.default_rng(0).normal(0, 1, (400, 4)).astype(np.float32)
@@ -24,7 +24,7 @@ Detecting = Callable[..., Protected]
 
 
 @pytest.fixture
-def detecting(protect: Protect, tmp_path: Path) -> Detecting:  # noqa: F811
+def detecting(protect: Protect, tmp_path: Path) -> Detecting:
     """A proxy with detection of `toy` enforced by a detector that finds whoever sends more than ten rows."""
     replace(Profile.defaults("toy", b"0123456789abcdef"), calibrated=True).write(tmp_path / "toy.json")
 
@@ -83,7 +83,7 @@ def test_who_is_found_is_refused_and_learns_nothing_of_why(detecting: Detecting)
     assert protected.count("tensorwall_verdicts", step="block", subject="caller") == 1
 
 
-def test_silence_answers_like_earlier_rows(detecting: Detecting, direct: grpc.Channel) -> None:  # noqa: F811
+def test_silence_answers_like_earlier_rows(detecting: Detecting, direct: grpc.Channel) -> None:
     protected = detecting("silent", most=0)
     ask(protected, ROWS[:1])
     until(protected, len)
@@ -115,7 +115,7 @@ def test_silence_covers_the_other_methods(detecting: Detecting) -> None:
     assert protected.count("tensorwall_verdict_rows_total") == 8 + 40
 
 
-def test_shadow_and_immunity_change_no_byte(detecting: Detecting, direct: grpc.Channel) -> None:  # noqa: F811
+def test_shadow_and_immunity_change_no_byte(detecting: Detecting, direct: grpc.Channel) -> None:
     body = predict_request(x=ROWS[:30]).SerializeToString()
     expected = send(direct, "Predict", body)
     for settings in ({"mode": "shadow"}, {"immune": ["forwarded_for:10.0.*"]}, {"percent": 0}, {"mode": "off"}):
@@ -161,3 +161,26 @@ def test_what_cannot_be_read_is_counted_or_refused(detecting: Detecting) -> None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert protected.count("tensorwall_observed_rows_total") == 3
+
+
+def test_rows_in_a_shared_context_are_seen(detecting: Detecting) -> None:
+    protected = detecting(most=2)
+    for row in ROWS[:4].tolist():
+        request = serving.RegressionRequest()
+        request.model_spec.name, request.model_spec.signature_name = "toy", "regress"
+        request.input.example_list_with_context.examples.add()
+        request.input.example_list_with_context.context.CopyFrom(example(row))
+        send(protected.channel, "Regress", request.SerializeToString(), **{"x-forwarded-for": "10.0.0.1"})
+    until(protected, lambda shown: shown and shown[0]["evidence"][0]["seen"] == 4)
+    assert protected.count("tensorwall_unobserved_rows_total") == 0
+
+
+def test_a_caller_is_not_held_back_for_longer_than_it_waits(detecting: Detecting) -> None:
+    ladder = [{"step": "slow", "score": 1, "ttl": 60}]
+    protected = detecting(most=0, policy={"extraction": {"answer": "refuse", "ladder": ladder}})
+    ask(protected, ROWS[:1])
+    until(protected, len)
+    body = predict_request(x=ROWS[:1]).SerializeToString()
+    call = protected.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    call(body, timeout=0.4, metadata=(("x-forwarded-for", "10.0.0.1"),))  # a delay is 0.25 s at least, half of it here
+    assert protected.count("tensorwall_verdict_calls_total", action="slowed") == 1

@@ -30,9 +30,8 @@ def natural(count: int, rng: np.random.Generator) -> Rows:
 
 
 def observed(rows: Rows, time: float, caller: str, *groups: str) -> Observation:
-    squeezing = np.full(len(rows), np.nan, dtype=np.float32)
     features, said = EXTRACTOR({"x": rows}, len(rows)), summarise(model(rows))
-    return Observation(time, caller, groups or (f"network:{caller}",), "m", "", features, said, squeezing)
+    return Observation(time, caller, groups or (f"network:{caller}",), "m", "", features, said)
 
 
 def traffic(callers: int, seed: int) -> list[Observation]:

@@ -185,6 +185,15 @@ def test_a_reload_keeps_verdicts_and_drops_those_on_models_that_are_gone(configu
     assert policy.judge("m", [found(9.0)], NOW) == []
 
 
+def test_a_reload_with_a_shorter_ladder_takes_its_last_step(configured: Configured) -> None:
+    policy, _ = configured()
+    policy.judge("m", [found(9.0)], NOW)
+    short = {"extraction": {}, "evasion": {"ladder": LADDER[:2]}}
+    policy.configure({"m": Detection.model_validate({"policy": short})})
+    shown = policy.verdicts(NOW)[0].to_json(NOW)
+    assert (shown["step"], shown["highest"], shown["mode"]) == ("coarsen", "coarsen", "shadow")
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

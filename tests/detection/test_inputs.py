@@ -1,0 +1,65 @@
+"""Any request becomes arrays of its rows, or says that it has none."""
+
+import numpy as np
+
+from detectors.observation import NO_CLASS
+from protos import serving_pb2 as serving
+from proxy.codec import decode
+from proxy.config.detection import Detection
+from proxy.detection.answers import answers
+from proxy.detection.inputs import arrays
+from tests.protection.toy import SERVICE, X, example, predict_request, strings
+
+
+def opened(method: str, request: object, *wanted: str) -> tuple[dict[str, np.ndarray], int]:
+    decoded = decode(SERVICE + method, request.SerializeToString())  # type: ignore[attr-defined]  # any message
+    assert decoded is not None
+    return arrays(decoded, wanted)
+
+
+def test_tensors_and_those_that_are_wanted() -> None:
+    request = predict_request(x=X, note=strings(b"a", b"b"))
+    found, rows = opened("Predict", request)
+    assert (sorted(found), rows) == (["note", "x"], 2)
+    np.testing.assert_array_equal(found["x"], X)
+    assert sorted(opened("Predict", request, "x")[0]) == ["x"]
+
+
+def test_examples_their_shared_context_and_ragged_features() -> None:
+    request = serving.ClassificationRequest()
+    held = request.input.example_list_with_context
+    held.examples.extend([example([1, 2, 3, 4]), example([5, 6, 7, 8]), example([9, 9])])
+    held.examples.add()
+    held.context.CopyFrom(example([0, 0, 0, 1], unit=7))
+    found, rows = opened("Classify", request)
+    assert rows == 4
+    np.testing.assert_array_equal(found["unit"], [[7], [7], [7], [7]])
+    assert found["x"].dtype == object, "one row has another length"
+    assert len(set(found["x"].tolist())) == 4
+    del held.examples[2]
+    np.testing.assert_array_equal(opened("Classify", request)[0]["x"], [[1, 2, 3, 4], [5, 6, 7, 8], [0, 0, 0, 1]])
+
+
+def test_serialized_examples_are_opened_for_a_feature_that_is_named() -> None:
+    packed = strings(*(example(row).SerializeToString() for row in X.tolist()))
+    found, rows = opened("Predict", predict_request(x=packed), "x")
+    assert rows == 2
+    assert found["x"].dtype == object, "an input of that name is taken as it is"
+    found, rows = opened("Predict", predict_request(examples=packed), "x")
+    np.testing.assert_array_equal(found["x"], X)
+
+
+def test_labels_in_any_order_are_the_class() -> None:
+    reply = serving.ClassificationResponse()
+    for order in ((("cat", 0.7), ("dog", 0.3)), (("dog", 0.3), ("cat", 0.7)), (("dog", 0.9), ("cat", 0.1))):
+        row = reply.result.classifications.add()
+        for label, score in order:
+            row.classes.add(label=label, score=score)
+    found = answers(SERVICE + "Classify", reply.SerializeToString(), 3, Detection())
+    assert found is not None
+    assert found.classes[0] == found.classes[1] != found.classes[2]
+    np.testing.assert_allclose(found.margins, [0.4, 0.4, 0.8], atol=1e-6)
+    lost = answers(SERVICE + "Classify", reply.SerializeToString(), 2, Detection())
+    assert lost is not None
+    assert lost.classes.tolist() == [NO_CLASS, NO_CLASS], "answers that are not row by row say nothing of a row"
+    assert answers(SERVICE + "Classify", b"\xff", 2, Detection()) is None
