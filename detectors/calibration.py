@@ -3,8 +3,7 @@
 First what near means (distances to the nearest among so many rows of other callers, shared hashes). Then the engine
 sees the observations three times, in their order, each time with what was learned before: what benign components look
 like; how far each statistic of each benign subject goes; what callers' evidence comes to, all detectors together. The
-components are halved at random: one half is what novelty is measured against, the other half says how novel a benign
-component is.
+components are halved at random, and how novel a benign component is, is measured against the other half (cross-fitting).
 """
 
 import math
@@ -33,7 +32,6 @@ MIN_ROWS = 500
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
 PROBES = 512
 LEAST_SHARED = 8
-HELD_BACK = 0.5
 MARGIN = 0.5
 """Decades added to what benign callers reached: thresholds are estimates, and the next ones reach a little further."""
 _SNAPSHOTS = 12
@@ -199,13 +197,21 @@ def _components(
             pass
     novelty, tails = {}, {}
     for name in ("query_provenance", "pooled_provenance"):
-        found = points[name]
-        known = {component for component in found if rng.random() >= HELD_BACK}
-        reference = [point for component in sorted(known) for point in _thinned(found[component])]
-        novelty[name] = measure = Novelty.of(np.array(reference).reshape(-1, len(WHAT)), rng)
-        held = [max(measure(point) for point in each) for component, each in found.items() if component not in known]
-        tails[f"{name}.novelty"] = Tail.of(held, round(profile.callers * HELD_BACK))
+        found = list(points[name].values())
+        order = rng.permutation(len(found))
+        halves = [[found[at] for at in order[::2]], [found[at] for at in order[1::2]]]
+        measures = [_novelty(half, rng) for half in halves]
+        highest = [
+            max(map(measure, each)) for half, measure in zip(halves, measures[::-1], strict=True) for each in half
+        ]
+        novelty[name] = _novelty(found, rng)
+        tails[f"{name}.novelty"] = Tail.of(highest, profile.callers)
     return novelty, tails
+
+
+def _novelty(components: Sequence[list[Point]], rng: np.random.Generator) -> Novelty:
+    points = [point for each in components for point in _thinned(each)]
+    return Novelty.of(np.array(points).reshape(-1, len(WHAT)), rng)
 
 
 def _thinned(points: list[Point]) -> list[Point]:
@@ -215,7 +221,7 @@ def _thinned(points: list[Point]) -> list[Point]:
 
 
 def _tails(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> dict[str, Tail]:
-    """Of every statistic; of novelty, only the components that are not what it is measured against."""
+    """Of every statistic; of novelty, what was measured against the other half stays."""
     highest: dict[str, dict[Subject, float]] = defaultdict(dict)
     engine = Engine(profile, own)
     for batch in batches(observations):
