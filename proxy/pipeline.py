@@ -107,7 +107,7 @@ class Pipeline:
             left = self._seconds_left(context)
             deadline = self._clock() + left
             if watched is not None:
-                glance = await self._detection.look(watched, caller, standing, decoded, len(body), left)
+                glance = await self._detection.look(watched, caller, standing, decoded, body, left)
                 guards = self._guards.of(call.model, caller, glance.rules)
             exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
             reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))

@@ -160,9 +160,8 @@ def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> st
                 statistics.median(getattr(turn, what) for turn in turns) for what in ("calls", "cpu", "seen")
             )
             shown = "-" if mode == "off" else f"{seen:.0%}"
-            lines.append(
-                f"| {load.rows} x {shape} | {mode} | {calls:.0f} | {spent * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f} |"
-            )
+            figures = f"{calls:.0f} | {spent * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f}"
+            lines.append(f"| {load.rows} x {shape} | {mode} | {figures} |")
     return "\n".join(lines)
 
 

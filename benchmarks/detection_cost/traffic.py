@@ -10,6 +10,7 @@ from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensor
 
 CLASSES = 10
+GRID = 7
 _POOL_BYTES = 64 * 2**20
 """Of requests that are made before a measurement begins; after the last comes the first again."""
 
@@ -43,10 +44,16 @@ def natural(load: Load, count: int, rng: np.random.Generator) -> NDArray[np.floa
         centres = np.random.default_rng(0).normal(0, 3, (CLASSES, *load.shape))
         return (centres[rng.integers(0, CLASSES, count)] + rng.normal(0, 1, (count, *load.shape))).astype(np.float32)
     height, width, channels = load.shape
-    coarse = rng.random((count, 7, 7, channels), dtype=np.float32)
-    made = np.repeat(np.repeat(coarse, height // 7, axis=1), width // 7, axis=2)
-    made += rng.normal(0, 0.01, (count, height, width, 1)).astype(np.float32)
-    return made.clip(0, 1)
+    coarse = rng.random((count, channels, GRID, GRID), dtype=np.float32)
+    made = np.moveaxis(_between(height) @ coarse @ _between(width).T, 1, -1)
+    made = made + rng.normal(0, 0.03, made.shape).astype(np.float32)
+    return np.ascontiguousarray(made.clip(0, 1), dtype=np.float32)
+
+
+def _between(size: int) -> NDArray[np.float32]:
+    """(size, GRID) that draws straight lines between GRID values."""
+    places = np.linspace(0, GRID - 1, size)
+    return np.maximum(0, 1 - np.abs(places[:, np.newaxis] - np.arange(GRID))).astype(np.float32)
 
 
 def requests(load: Load, most: int, seed: int) -> list[bytes]:

@@ -24,10 +24,10 @@ class Fixed(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self._made: dict[tuple[str, int], itertools.cycle[bytes]] = {}
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """See grpc."""
-        answer = self._predict if details.method.endswith("/Predict") else self._status
-        return grpc.unary_unary_rpc_method_handler(answer)
+        answer = {"Predict": self._predict, "GetModelStatus": self._status}.get(details.method.rpartition("/")[2])
+        return None if answer is None else grpc.unary_unary_rpc_method_handler(answer)
 
     async def _predict(self, body: bytes, _: grpc.aio.ServicerContext) -> bytes:
         request = serving.PredictRequest.FromString(body)
@@ -37,9 +37,7 @@ class Fixed(grpc.GenericRpcHandler):
             self._made[key] = itertools.cycle([_reply(*key, rng) for _ in range(VARIANTS)])
         return next(self._made[key])
 
-    async def _status(self, body: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        if not context.invocation_metadata():
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+    async def _status(self, _: bytes, __: grpc.aio.ServicerContext) -> bytes:
         status = serving.ModelVersionStatus(version=1, state=serving.ModelVersionStatus.AVAILABLE)
         return serving.GetModelStatusResponse(model_version_status=[status]).SerializeToString()
 

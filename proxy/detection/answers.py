@@ -29,6 +29,23 @@ def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers |
     return unknown(rows)
 
 
+def distribution(path: str, body: bytes, rows: int, settings: Detection) -> NDArray[Any] | None:
+    """The scores (rows, classes) of a Predict reply that most likely say the class; None if that takes a closer look.
+
+    If none of its rows adds up to 1, and no output was named, another one may be meant: `answers` looks for it.
+    """
+    try:
+        reply = OpenReply(path, body)
+        names = _names(reply, settings) if reply.method == "Predict" else []
+        for part in reply.parts(names[0]) if names else ():
+            values = part.sample()
+            if values.ndim == 2 and len(values) == rows and is_float(values.dtype):
+                return _softmax(values) if settings.semantics == "logits" else values
+    except (DecodeError, UndecodableTensorError):
+        pass
+    return None
+
+
 def _names(reply: OpenReply, settings: Detection) -> list[str]:
     if settings.output is not None:
         return [settings.output]

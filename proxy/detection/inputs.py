@@ -16,6 +16,16 @@ Array = NDArray[Any]
 _KINDS: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
 
 
+def usable(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array], int] | None:
+    """Those of `arrays` that belong to rows one by one; None if there are none, or no array can hold the numbers."""
+    try:
+        inputs, rows = arrays(decoded, wanted)
+    except (ValueError, MemoryError):
+        return None
+    own = {name: values for name, values in inputs.items() if values.ndim and len(values) == rows and values.size}
+    return (own, rows) if own else None
+
+
 def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array], int]:
     """The inputs, or features of tf.Examples, and how many rows there are.
 
