@@ -91,12 +91,12 @@ class ExtractionMonitor:
     def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         """See `Detector`."""
         self._graph.take(batch)
-        for party, serials in self._parties.take(batch):
-            kept = serials[self._recent.kept(serials)]
-            places = self._recent.places(kept)
-            time = float(self._recent.times[places[-1]]) if len(kept) else party.first
-            spent = self._spend(party.subject, kept, time)
-            if spent >= self._usual and len(kept):
+        touched = self._parties.take(batch)
+        for (party, serials), worth in zip(touched, self._worth([serials for _, serials in touched]), strict=True):
+            time = float(self._recent.times[serials[-1] % self._recent.capacity]) if len(serials) else party.first
+            spent = self._spend(party.subject, worth, time)
+            if spent >= self._usual and len(serials):
+                places = self._recent.places(serials[self._recent.kept(serials)])
                 self._surrogate(party.subject, self._recent.embeddings[places], self._recent.classes[places])
             if spent >= MIN_ROWS and party.due(self.name, STRIDE):
                 yield Reading(
@@ -121,10 +121,17 @@ class ExtractionMonitor:
             {"extraction_progress": highest},
         )
 
-    def _spend(self, subject: Subject, serials: Serials, time: float) -> float:
-        distinct = float(self._graph.distinct(serials).sum())
-        near = len(serials) - distinct - float(self._graph.repeated(serials).sum())
-        added = distinct + NEAR * near
+    def _worth(self, parts: Sequence[Serials]) -> Iterator[float]:
+        """What each part's rows teach."""
+        if not parts:
+            return
+        serials = np.concatenate(parts)
+        near = np.where(self._graph.repeated(serials), 0.0, NEAR)
+        sums = np.concatenate([[0.0], np.where(self._graph.distinct(serials), 1.0, near).cumsum()])
+        ends = np.cumsum([len(part) for part in parts])
+        yield from (sums[ends] - sums[np.concatenate([[0], ends[:-1]])]).tolist()
+
+    def _spend(self, subject: Subject, added: float, time: float) -> float:
         spent = self._spent.get(subject)
         if spent is None:
             spent = self._spent[subject] = _Spent(0.0, time)
