@@ -24,7 +24,7 @@ from proxy.detection.inputs import usable
 MAX_ROWS = 4096
 """Rows of one call that are observed; the others are counted."""
 TOGETHER_BYTES = 256 * 2**10
-"""Of inputs whose features are made at once: as much as stays in the processor's cache, with what is made of it."""
+"""Of inputs that are put together: more gains nothing."""
 UNIT = 4096
 """Bytes that weigh as much as a row where memory is bounded; about what a row's observation takes eight times over."""
 
