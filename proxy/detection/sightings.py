@@ -7,7 +7,7 @@ Some of it is needed earlier: where rows have to be compared with clusters under
 and where a message is too large to wait.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from detectors.features import Extractor, summarise, unknown
 from detectors.observation import NO_CLASS, Answers, Features, Observation
-from proxy.codec import decode
+from protos import serving_pb2 as serving
+from proxy.codec import PREDICT, decode
 from proxy.config.detection import Detection
 from proxy.detection.answers import answers, distribution
-from proxy.detection.inputs import usable
+from proxy.detection.inputs import tensors, usable
 
 MAX_ROWS = 4096
 """Rows of one call that are observed; the others are counted."""
@@ -132,8 +133,7 @@ def _looked_at(sightings: Sequence[Sighting], extractor: Extractor, settings: De
     for call in sightings:
         seen = _Seen(call, call.rows, call.features)
         made.append(seen)
-        decoded = decode(call.path, call.request) if call.features is None else None
-        opened = None if decoded is None else usable(decoded, settings.inputs)
+        opened = _opened(call, settings.inputs) if call.features is None else None
         if opened is not None:
             inputs, seen.rows = opened
             each = _Opened(seen, {name: values[:MAX_ROWS] for name, values in inputs.items()})
@@ -142,6 +142,15 @@ def _looked_at(sightings: Sequence[Sighting], extractor: Extractor, settings: De
         for part in _parts(group):
             _extract(part, extractor)
     return made
+
+
+def _opened(call: Sighting, wanted: Collection[str]) -> tuple[Mapping[str, Array], int] | None:
+    if call.path == PREDICT:
+        plain = tensors(serving.PredictRequest.FromString(call.request), wanted)
+        if plain is not None:
+            return plain
+    decoded = decode(call.path, call.request)
+    return None if decoded is None else usable(decoded, wanted)
 
 
 def _parts(group: Sequence[_Opened]) -> Iterator[Sequence[_Opened]]:
