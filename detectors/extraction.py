@@ -39,26 +39,36 @@ _MEMORY = 0.995
 
 
 class Surrogate:
-    """Softmax regression that learns row by row. Memory: two (DIMENSIONS + 1, MAX_CLASSES) float64, 0.3 MB."""
+    """Softmax regression that learns row by row, over the classes that it was told of so far.
+
+    Memory: two (DIMENSIONS + 1, MAX_CLASSES) float64, 0.3 MB.
+    """
 
     def __init__(self) -> None:
         self.fidelity = 0.0
-        self._weights = np.zeros((DIMENSIONS + 1, MAX_CLASSES))
-        self._squares = np.full((DIMENSIONS + 1, MAX_CLASSES), 1e-6)
+        self._known = 1
+        self._weights = np.zeros((MAX_CLASSES, DIMENSIONS + 1))
+        self._squares = np.full((MAX_CLASSES, DIMENSIONS + 1), 1e-6)
 
     def learn(self, embeddings: Floats, classes: Classes) -> None:
         """Foretells the classes of rows, then learns them."""
         targets = classes % MAX_CLASSES
-        inputs = np.concatenate([embeddings, np.ones((len(embeddings), 1))], axis=1)
-        scores = inputs @ self._weights
+        inputs = np.ones((len(embeddings), DIMENSIONS + 1))
+        inputs[:, :-1] = embeddings
+        scores = inputs @ self._weights[: self._known].T
         for right in (scores.argmax(axis=1) == targets).tolist():
             self.fidelity = _MEMORY * self.fidelity + (1 - _MEMORY) * right
+        known = int(targets.max()) + 1
+        if known > self._known:
+            self._known = known
+            scores = inputs @ self._weights[:known].T
+        weights, squares = self._weights[: self._known], self._squares[: self._known]
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)
         scores[np.arange(len(targets)), targets] -= 1
-        gradient: NDArray[np.float64] = inputs.T @ scores / len(targets)
-        self._squares += gradient**2
-        self._weights -= _RATE * gradient / np.sqrt(self._squares)
+        gradient: NDArray[np.float64] = scores.T @ inputs / len(targets)
+        squares += gradient**2
+        weights -= _RATE * gradient / np.sqrt(squares)
 
 
 @dataclass(slots=True)
