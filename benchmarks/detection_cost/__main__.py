@@ -114,10 +114,11 @@ def _profile(folder: Path, load: Load) -> Path:
 def _measured(proxy: Proxy, load: Load, seconds: float, seed: int) -> Measured:
     command = [sys.executable, "-m", "benchmarks.detection_cost.load", proxy.address, load.name, str(seconds)]
     pid = proxy.process.process.pid
+    seen, lost = _rows(proxy, load)
     with subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "begin\n", "the load could not start"
-        cpu, seen, lost = _cpu(pid), *_rows(proxy, load)
+        cpu = _cpu(pid)
         answered, took, failed = driver.stdout.readline().split()
         assert not int(failed), f"{failed} calls failed"
     time.sleep(_SETTLE)
