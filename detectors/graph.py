@@ -7,6 +7,7 @@ out of near pairs. What is near, an `Index` says. An exact repeat adds nothing: 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -105,13 +106,13 @@ class Graph:
 
     def take(self, batch: Sequence[Observation]) -> list[Trace]:
         """Takes a batch in and gives the components that it touched. The same batch again changes nothing."""
-        serials = self._recent.take(batch)
+        self._recent.take(batch)
         if batch is not self._seen:
             self._seen = batch
             self._joined = [[] for _ in batch]
             touched: dict[int, Trace] = {}
             parties: dict[int, Trace] = {}
-            for part in _parts(batch, serials):
+            for part in _parts(batch, self._recent):
                 for component, traces in self._take(part, batch):
                     touched[id(component)] = component
                     parties |= {id(trace): trace for trace in traces}
@@ -216,42 +217,18 @@ class _Part(NamedTuple):
     of: list[int]
 
 
-def _parts(observations: Sequence[Observation], serials: Sequence[Serials]) -> Iterator[_Part]:
-    """The rows in parts of at most MAX_TAKEN, but for single observations' own parts."""
-    pieces: list[tuple[int, slice]] = []
-    rows = 0
-    for at, own in enumerate(serials):
-        for begin in range(0, len(own), MAX_TAKEN):
-            piece = slice(begin, min(begin + MAX_TAKEN, len(own)))
-            if pieces and rows + piece.stop - piece.start > MAX_TAKEN:
-                yield _joined(observations, serials, pieces)
-                pieces, rows = [], 0
-            pieces.append((at, piece))
-            rows += piece.stop - piece.start
-    if pieces:
-        yield _joined(observations, serials, pieces)
-
-
-def _joined(
-    observations: Sequence[Observation], serials: Sequence[Serials], pieces: Sequence[tuple[int, slice]]
-) -> _Part:
-    features = [observations[at].features for at, _ in pieces]
-    owners: list[tuple[int, int, Sequence[str]]] = []
-    of: list[int] = []
-    for at, piece in pieces:
-        begin = len(of)
-        of += [at] * (piece.stop - piece.start)
-        owners.append((begin, len(of), (observations[at].caller, *observations[at].groups)))
-    parts = [piece for _, piece in pieces]
-    return _Part(
-        Batch(
-            Features(
-                np.concatenate([each.digests[part] for each, part in zip(features, parts, strict=True)]),
-                np.concatenate([each.fingerprints[part] for each, part in zip(features, parts, strict=True)]),
-                np.concatenate([each.embeddings[part] for each, part in zip(features, parts, strict=True)]),
-            ),
-            np.concatenate([serials[at][piece] for at, piece in pieces]),
-            owners,
-        ),
-        of,
-    )
+def _parts(observations: Sequence[Observation], recent: RecentRows) -> Iterator[_Part]:
+    """The rows that were taken last, in parts of at most MAX_TAKEN."""
+    features = recent.features
+    first = recent.count - len(features)
+    of = [at for at, observation in enumerate(observations) for _ in range(observation.rows)]
+    for begin in range(0, len(of), MAX_TAKEN):
+        part = of[begin : begin + MAX_TAKEN]
+        owners: list[tuple[int, int, Sequence[str]]] = []
+        at = 0
+        for place, own in groupby(part):
+            end = at + sum(1 for _ in own)
+            owners.append((at, end, (observations[place].caller, *observations[place].groups)))
+            at = end
+        rows = slice(begin, begin + len(part))
+        yield _Part(Batch(features[rows], np.arange(first + begin, first + begin + len(part)), owners), part)

@@ -18,6 +18,8 @@ _COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 done, 1 the run failed, 2 usage or configuration."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log knows neither our format nor our bounds
+    # Arrays of some tens of rows gain nothing from BLAS threads of their own, which wait busily for the next product.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="tensorwall", description="The firewall for models served by TensorFlow Serving."

@@ -20,6 +20,7 @@ from proxy.metadata import forwarded
 from proxy.metrics import Metrics
 from proxy.policy import CLEAR
 from proxy.protection import GuardTable, Protection, must_parse
+from proxy.protection.protection import Forward
 from proxy.upstream import Reply, UpstreamPool
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -107,13 +108,16 @@ class Pipeline:
             left = self._seconds_left(context)
             deadline = self._clock() + left
             if watched is not None:
-                glance = await self._detection.look(watched, caller, standing, decoded, len(body), left)
+                glance = await self._detection.look(watched, caller, standing, decoded, body, left)
                 guards = self._guards.of(call.model, caller, glance.rules)
-            exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
-            reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))
+            forward: Forward = lambda asked: self._forward(call, asked, metadata, context)  # noqa: E731
+            exchange = None
+            if guards.protects:
+                exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
+            reply = await (forward(body) if exchange is None else self._protection.ask(exchange, forward))
             if watched is not None:
                 reply = self._detection.answered(watched, glance, call.path, reply)
-            return await self._protection.shield(exchange, reply)
+            return reply if exchange is None else await self._protection.shield(exchange, reply)
         finally:
             release()
 

@@ -108,10 +108,10 @@ class Policy:
         """Rows of a model are compared with no cluster any more, until there is new evidence."""
         self._clusters.pop(model, None)
 
-    def watches_rows(self, model: str) -> bool:
-        """Whether rows have to be compared with clusters."""
-        clusters = self._clusters.get(model)
-        return clusters is not None and len(clusters) > 0
+    def watches_rows(self, model: str, caller: str) -> bool:
+        """Whether a caller's rows have to be compared with clusters."""
+        settings, clusters = self._models.get(model), self._clusters.get(model)
+        return settings is not None and clusters is not None and len(clusters) > 0 and _acts(settings, caller)
 
     def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
         """How each row stands by the cluster that it belongs to."""
