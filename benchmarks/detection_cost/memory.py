@@ -3,8 +3,8 @@
     python -m benchmarks.detection_cost.memory [--observations 1000000] [--callers 100000] [--out build/NAME.json]
 
 In one process, without a proxy: a row of synthetic features each, at a thousand observations a second of simulated
-time, and one in ten near an earlier one, so that every table fills. Prints the resident memory at intervals, and by how much
-it grew over the second half. Linux only (memory is read from /proc).
+time, and one in ten near an earlier one, so that every table fills. Prints the resident memory at intervals, and by how
+much it grew over the second half. Linux only (memory is read from /proc).
 """
 
 import argparse
