@@ -21,7 +21,7 @@ from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.config.detection import StepName
 from proxy.detection.answers import answers
-from proxy.detection.inputs import arrays
+from proxy.detection.inputs import features
 from proxy.detection.queue import ObservationQueue
 from proxy.errors import Rejection
 from proxy.identity import Caller
@@ -332,8 +332,4 @@ def groups(caller: Caller) -> tuple[str, ...]:
 
 
 def _extract(watched: Watched, decoded: Decoded) -> Features | None:
-    """None if nothing in the request belongs to its rows one by one."""
-    inputs, rows = arrays(decoded, watched.settings.inputs)
-    if not any(values.ndim and len(values) == rows and values.size for values in inputs.values()):
-        return None
-    return watched.extractor(inputs, rows)
+    return features(decoded, watched.settings.inputs, watched.extractor)
