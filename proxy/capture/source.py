@@ -39,10 +39,10 @@ class Source:
 
     Args:
         paths: files, folders with files in them at any depth, or URLs of either.
-        progressed: told of bytes that were read.
 
     Attributes:
         files: what is read.
+        progressed: told of bytes that were read.
         problems: what could not be read, and where: one line each.
         foreign: records that tensorwall did not write: they say neither when a call came nor from whom.
 
@@ -50,11 +50,11 @@ class Source:
         SourceError: a path names nothing that can be read.
     """
 
-    def __init__(self, paths: Sequence[str], progressed: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, paths: Sequence[str]) -> None:
         self.files = [file for path in paths for file in _found(path)]
         self.problems: list[str] = []
         self.foreign = 0
-        self._progressed = progressed
+        self.progressed: Callable[[int], object] = lambda _: None
 
     def __iter__(self) -> Iterator[RecordedCall]:
         self.problems, self.foreign = [], 0
@@ -88,7 +88,7 @@ class Source:
                 for offset, payload in records(content):
                     call = self._call(file, offset, payload, quiet)
                     if not quiet:
-                        self._progressed(FRAME + len(payload))
+                        self.progressed(FRAME + len(payload))
                     if call is not None:
                         taken += 1
                         yield call

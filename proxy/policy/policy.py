@@ -99,6 +99,11 @@ class Policy:
             found = _hardest(found, step, verdict, caller)
         return found
 
+    def acts(self, model: str, caller: str) -> bool:
+        """Whether verdicts on a model act on this caller, and are not in shadow."""
+        settings = self._models.get(model)
+        return settings is not None and _acts(settings, caller)
+
     def against(self, model: str, caller: str, groups: Sequence[str], now: float) -> list[tuple[Verdict, StepName]]:
         """The verdicts that stand on a caller or its groups, and the step that each means for it, whatever the mode."""
         found = []
