@@ -1,13 +1,15 @@
 """Recorded calls of a test's choice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from protos import serving_pb2 as serving
 from protos.capture_pb2 import Mark
-from proxy.capture.record import RecordedCall
+from proxy.capture.record import RecordedCall, encoded
+from proxy.capture.tfrecord import framed
 from proxy.identity import Caller
 from tests.protection.toy import SERVICE, predict_request, proto
 
@@ -44,3 +46,10 @@ def call(
         request.SerializeToString(),
         reply.SerializeToString(),
     )
+
+
+def write(path: Path, calls: Iterable[RecordedCall], end: bytes = b"") -> Path:
+    """A captured file of these calls."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(framed(encoded(each)) for each in calls) + end)
+    return path
