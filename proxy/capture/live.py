@@ -161,6 +161,8 @@ class Live:
 
     async def observations(self, request: web.Request) -> web.StreamResponse:
         """Handles `POST /observations`."""
+        if request.content_type != "application/json":  # a page in somebody's browser cannot send this unasked
+            return web.Response(status=415, text="send application/json\n")
         try:
             model, seconds, salt = _asked(await request.json())
         except ValueError as error:

@@ -67,6 +67,7 @@ class Recorder:
             self._caps, self._caps_marked = Caps(settings.rows_per_hour), Caps(settings.rows_per_hour_under_verdict)
         for model in self._shares:
             self._metrics.captures(model)
+        self._metrics.failing(False)
         for writer in self._writers:
             writer.finish()
         self._writers = [writer for writer in self._writers if writer.alive]

@@ -108,7 +108,11 @@ class Writer:
             if call is None:
                 break
             self._taken += _size(call)
-            self._write(call)
+            try:
+                self._write(call)
+            except Exception:  # a call that cannot be written shall not end capture
+                event(log, logging.ERROR, "capture failed", exc_info=True)
+                self._told.dropped(call.model, "error")
         self._trying(self._files.close)
         if self._uploader is not None:
             self._uploader.finish(UPLOAD_SECONDS)

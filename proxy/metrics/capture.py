@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from proxy.metrics.catalogue import counter, gauge
 from proxy.metrics.labels import label_value
 
-DROPPED = ("cap", "verdict_cap", "queue", "disk", "room", "size")
+DROPPED = ("cap", "verdict_cap", "queue", "disk", "room", "size", "error")
 FILED = ("finished", "recovered", "deleted", "uploaded")
 
 

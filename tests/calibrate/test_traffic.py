@@ -126,7 +126,7 @@ def test_a_profile_is_learned_from_a_live_window(
     traffic = Traffic(watching, greedy=True)
     traffic.start()
     try:
-        assert calibrate("--live", watching.proxy.admin, "--seconds", "4", out=tmp_path / "toy.json") == 0
+        assert calibrate("--live", watching.proxy.admin, "--seconds", "3", out=tmp_path / "toy.json") == 0
     finally:
         traffic.ended.set()
         traffic.join()
@@ -142,11 +142,14 @@ def test_a_profile_is_learned_from_a_live_window(
     assert again.count("tensorwall_profile_info", profile=profile.digest) == 1
 
 
-def post(protected: Protected, body: Any, timeout: float = 5.0) -> tuple[int, str]:
+def asking(protected: Protected, body: Any, content: str = "application/json") -> urllib.request.Request:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://{protected.proxy.admin}/observations", data, method="POST")
+    return urllib.request.Request(f"http://{protected.proxy.admin}/observations", data, {"Content-Type": content})
+
+
+def post(protected: Protected, body: Any, content: str = "application/json") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with urllib.request.urlopen(asking(protected, body, content), timeout=5) as response:
             return response.status, response.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -169,14 +172,12 @@ def test_a_window_is_refused_with_the_reason(watching: Protected) -> None:
     for body in (b"", b"[]", b"nonsense", b"\xff", b"[" * 900):
         assert post(watching, body)[0] == 400, body
     assert post(watching, b"x" * 5000)[0] == 413
+    assert post(watching, {"model": "toy"}, "text/plain")[0] == 415
 
 
 def test_a_model_has_one_window_and_another_when_its_listener_has_gone(watching: Protected) -> None:
     wanted = {"model": "toy", "seconds": 60, "salt": "00" * 16}
-    request = urllib.request.Request(
-        f"http://{watching.proxy.admin}/observations", json.dumps(wanted).encode(), method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=5):
+    with urllib.request.urlopen(asking(watching, wanted), timeout=5):
         assert post(watching, wanted)[0] == 409
     deadline = time.monotonic() + 20
     while post(watching, wanted | {"seconds": 0.1})[0] == 409:
