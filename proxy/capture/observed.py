@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from detectors.calibration import MIN_CALLERS
 from detectors.features import Extractor, Scaling
 from detectors.observation import DIMENSIONS, FINGERPRINT, Answers, Features, Floats, Observation
 from protos.capture_pb2 import Observed
@@ -22,10 +23,13 @@ SCALING_ROWS = 10_000
 class ScalingSample:
     """Columns of the first rows, for the inputs whose scale counts; nothing of it is kept afterwards.
 
+    No caller gives more than its part of them, so that neither a batch nor a polling caller decides what is usual, and
+    no median is a row of somebody's.
+
     Args:
         settings: which inputs are looked at.
         extractor: says which of them need a scale.
-        most: rows that are enough.
+        most: rows that are enough, of MIN_CALLERS callers or more.
     """
 
     def __init__(self, settings: Detection, extractor: Extractor, most: int = SCALING_ROWS) -> None:
@@ -33,30 +37,36 @@ class ScalingSample:
         self._extractor = extractor
         self._most = most
         self._columns: dict[str, list[Floats]] = {}
-        self._rows = 0
+        self._rows: dict[str, int] = {}
         self._needed = True
 
     @property
     def enough(self) -> bool:
         """Whether more rows would change nothing."""
-        return self._rows >= self._most or not self._needed
+        return not self._needed or (len(self._rows) >= MIN_CALLERS and sum(self._rows.values()) >= self._most)
 
     def add(self, call: RecordedCall) -> None:
         """Takes in a call's rows, as far as they can be read."""
-        decoded = decode(call.path, call.body)
-        if decoded is None or self.enough:
+        held = self._rows.get(call.caller.id, 0)
+        left = self._most // MIN_CALLERS - held
+        decoded = decode(call.path, call.body) if left > 0 and not self.enough else None
+        if decoded is None:
             return
         inputs, rows = _arrays(decoded, self._settings)
         used = {name: values for name, values in inputs.items() if values.ndim and len(values) == rows and values.size}
-        found = {name: self._extractor.columns(values) for name, values in used.items()}
+        if not used:
+            return
+        found = {name: self._extractor.columns(values[:left]) for name, values in used.items()}
         for name, columns in found.items():
             if columns is not None:
                 self._columns.setdefault(name, []).append(columns)
-        self._rows += rows
-        self._needed = not found or bool(self._columns)
+        self._rows[call.caller.id] = held + min(rows, left)
+        self._needed = bool(self._columns)
 
     def scaling(self) -> Mapping[str, Scaling]:
-        """Of each input; rows of another width than the first are no part of it."""
+        """Of each input, if enough callers gave rows; rows of another width than the first are no part of it."""
+        if len(self._rows) < MIN_CALLERS:
+            return {}
         return {
             name: Scaling.of(np.concatenate([part for part in parts if part.shape[1] == parts[0].shape[1]]))
             for name, parts in self._columns.items()

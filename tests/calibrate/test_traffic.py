@@ -18,7 +18,7 @@ from proxy.__main__ import main
 from proxy.calibrate.listen import listened
 from proxy.calibrate.recorded import recorded
 from proxy.calibrate.traffic import TrafficError
-from proxy.capture.observed import from_wire, observation, to_wire
+from proxy.capture.observed import ScalingSample, from_wire, observation, to_wire
 from proxy.capture.record import RecordedCall
 from proxy.config.detection import Detection
 from tests.capture.made import MARK, call, write
@@ -89,6 +89,22 @@ def test_the_wire_keeps_an_observation_as_it_is() -> None:
     for name in ("classes", "margins", "entropies"):
         np.testing.assert_array_equal(getattr(made.answers, name), getattr(again.answers, name))
     assert (again.time, again.caller, again.groups) == (made.time, made.caller, made.groups)
+
+
+def test_no_caller_alone_gives_the_scale_of_columns() -> None:
+    extractor = Extractor(SALT)
+    sample = ScalingSample(Detection(), extractor, 200)
+    for at in range(300):
+        sample.add(call(float(at), RNG.normal(7, 1, (50, 4)), who="10.9.9.9"))
+    assert not sample.enough
+    assert sample.scaling() == {}
+    for at in range(40):
+        sample.add(call(float(at), RNG.normal(0, 1, (10, 4)) * SCALES, who=f"10.0.{at}.1"))
+    assert sample.enough
+    np.testing.assert_allclose(sample.scaling()["x"].scale[:2], SCALES[:2], rtol=0.5)
+    images = ScalingSample(Detection(), extractor, 200)
+    images.add(call(rows=RNG.normal(0, 1, (2, 8, 8, 1))))
+    assert images.enough, "images need none"
 
 
 class Traffic(threading.Thread):
