@@ -10,6 +10,7 @@ _COMMANDS = {
     "check-config": ("proxy.config.check", "say what is wrong with a configuration, and where"),
     "keys": ("proxy.keys.cli", "add, list and revoke callers' API keys"),
     "calibrate": ("proxy.calibrate.cli", "learn what is usual for a model, for detection (extra: calibrate)"),
+    "replay": ("proxy.replay.cli", "recorded traffic through a candidate configuration (extra: capture)"),
     "backend": ("proxy.embedded.cli", "serve SavedModels for trying out and tests (extra: tensorflow)"),
     "demo": ("proxy.demo.cli", "see it work on real data (extra: demo)"),
 }

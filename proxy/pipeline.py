@@ -1,4 +1,4 @@
-"""The request path: identify ► decode ► admit ► look ► sanitize ► forward ► observe ► shield.
+"""The request path: identify ► decode ► admit ► look ► sanitize ► forward ► record ► observe ► shield.
 
 One `Pipeline` is one configuration. A reload makes a new one; calls in flight end on the one that they began on.
 """
@@ -10,6 +10,7 @@ from typing import TypeAlias
 import grpc
 import grpc.aio
 
+from proxy.capture.recorder import Recorder
 from proxy.codec import INFERENCE, Decoded, decode
 from proxy.config.schema import Config
 from proxy.detection import Detection
@@ -57,6 +58,7 @@ class Pipeline:
         guards: what is done to whose call.
         protection: does it.
         detection: watches, and knows who is under a verdict.
+        recorder: takes answered calls where capture is on.
         upstream: the model servers.
         metrics: counts what could not be parsed.
         clock: monotonic seconds.
@@ -70,6 +72,7 @@ class Pipeline:
         guards: GuardTable,
         protection: Protection,
         detection: Detection,
+        recorder: Recorder,
         upstream: UpstreamPool,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -82,6 +85,7 @@ class Pipeline:
         self._guards = guards
         self._protection = protection
         self._detection = detection
+        self._recorder = recorder
         self._strict = must_parse(config)
         self._upstream = upstream
         self._metrics = metrics
@@ -104,7 +108,8 @@ class Pipeline:
         release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
         try:
             if decoded is None or not (guards.protects or watched):
-                return await self._forward(call, body, metadata, context)
+                reply = await self._forward(call, body, metadata, context)
+                return reply if decoded is None else self._recorded(call, caller, decoded, body, reply)
             left = self._seconds_left(context)
             deadline = self._clock() + left
             if watched is not None:
@@ -115,6 +120,7 @@ class Pipeline:
             if guards.protects:
                 exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
             reply = await (forward(body) if exchange is None else self._protection.ask(exchange, forward))
+            self._recorded(call, caller, decoded, body, reply)
             if watched is not None:
                 reply = self._detection.answered(watched, glance, call.path, reply)
             return reply if exchange is None else await self._protection.shield(exchange, reply)
@@ -165,6 +171,10 @@ class Pipeline:
                 reason="tensor_budget",
             )
         return decoded
+
+    def _recorded(self, call: Call, caller: Caller, decoded: Decoded, body: bytes, reply: Reply) -> Reply:
+        self._recorder.answered(call.path, caller, decoded, body, reply, self._clock() - call.started)
+        return reply
 
     async def _forward(self, call: Call, body: bytes, metadata: Metadata, context: Context) -> Reply:
         started = self._clock()

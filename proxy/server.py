@@ -19,6 +19,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from proxy.admin.server import AdminServer, start_admin
+from proxy.capture.recorder import Recorder
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config
@@ -95,6 +96,7 @@ class Proxy:
         self._own_secret = secrets.token_bytes(SECRET_BYTES)
         self._detection = Detection(self._secret(config), DetectionMetrics(self._registry), self._executor)
         self._detection.configure(_detected(config))
+        self._recorder = Recorder(self._detection, self._registry)
         self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -129,6 +131,7 @@ class Proxy:
         self._store = await self._open_store(self.config)
         self._watch()
         self._spawn(self._detection.run())
+        self._recorder.configure(self.config.capture)
         await self._server.start()
         try:
             self._admin: AdminServer = await start_admin(
@@ -137,6 +140,7 @@ class Proxy:
                 readiness=lambda: self.readiness,
                 config=lambda: self.config,
                 verdicts=self._detection.verdicts,
+                observations=self._recorder.live.observations,
             )
         except OSError as error:
             await self._server.stop(None)
@@ -154,6 +158,7 @@ class Proxy:
             old_store, self._store = self._store, await self._open_store(config)
             self._spawn(_close_later(old_store, self.config.upstream.default_deadline))
         self._detection.configure(_detected(config), self._secret(config))
+        self._recorder.configure(config.capture)
         old, self._now = self._now, new
         self._watch()
         self.metrics.models.configure(config.models)
@@ -194,6 +199,7 @@ class Proxy:
         if self._store is not None:
             await self._store.close()
         self._detection.close()
+        await self._recorder.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
 
@@ -219,6 +225,7 @@ class Proxy:
             GuardTable(config, upstream, self._protection_metrics),
             self._protection(config, signatures),
             self._detection,
+            self._recorder,
             upstream,
             self.metrics,
             self._clock,

@@ -1,4 +1,4 @@
-"""The admin port, on the proxy's own event loop: small answers, made quickly, to GET and HEAD alone."""
+"""The admin port, on the proxy's own event loop: small answers, and a stream of observations."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -45,6 +45,7 @@ async def start_admin(
     readiness: Callable[[], Readiness],
     config: Callable[[], Config],
     verdicts: Callable[[str | None], list[dict[str, Any]]],
+    observations: Handler,
 ) -> AdminServer:
     """Listens on `host:port` (port 0 picks one) or `unix:/path`.
 
@@ -57,6 +58,7 @@ async def start_admin(
     app.router.add_get("/readyz", _readyz(readiness))
     app.router.add_get("/config", _config(config))
     app.router.add_get("/verdicts", _verdicts(verdicts))
+    app.router.add_post("/observations", observations)
     runner = web.AppRunner(
         app, access_log=None, max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES, keepalive_timeout=30
     )

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.features import Extractor
+from detectors.observation import Features
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
@@ -67,6 +69,12 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
             except UndecodableTensorError:  # of a type without a numpy form
                 found[name] = _whole(proto.SerializeToString(deterministic=True), request.rows)
     return found, request.rows
+
+
+def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) -> Features | None:
+    """Features of a request's rows; None if nothing in it belongs to its rows one by one."""
+    opened = usable(decoded, wanted)
+    return None if opened is None else extractor(*opened)
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:

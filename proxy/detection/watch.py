@@ -22,7 +22,7 @@ from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.config.detection import StepName
 from proxy.detection.answers import answers
-from proxy.detection.inputs import usable
+from proxy.detection.inputs import features
 from proxy.detection.queue import ObservationQueue
 from proxy.detection.sightings import MAX_ROWS, Sighting, observations
 from proxy.errors import Rejection
@@ -353,6 +353,4 @@ def groups(caller: Caller) -> tuple[str, ...]:
 
 
 def _extract(watched: Watched, decoded: Decoded) -> Features | None:
-    """None if nothing in the request belongs to its rows one by one."""
-    opened = usable(decoded, watched.settings.inputs)
-    return None if opened is None else watched.extractor(*opened)
+    return features(decoded, watched.settings.inputs, watched.extractor)

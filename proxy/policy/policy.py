@@ -95,13 +95,24 @@ class Policy:
         if settings is None or not _acts(settings, caller):
             return CLEAR
         found = CLEAR
+        for verdict, step in self.against(model, caller, groups, now):
+            found = _hardest(found, step, verdict, caller)
+        return found
+
+    def acts(self, model: str, caller: str) -> bool:
+        """Whether verdicts on a model act on this caller, and are not in shadow."""
+        settings = self._models.get(model)
+        return settings is not None and _acts(settings, caller)
+
+    def against(self, model: str, caller: str, groups: Sequence[str], now: float) -> list[tuple[Verdict, StepName]]:
+        """The verdicts that stand on a caller or its groups, and the step that each means for it, whatever the mode."""
+        found = []
         for subject in (Subject("caller", caller), *(Subject("group", group) for group in groups)):
             for verdict in self._by_subject.get((model, subject), {}).values():
                 verdict.settle(now)
                 step = verdict.step
-                if step is not None and subject.kind == "group":
-                    step = milder(step)
-                found = _hardest(found, step, verdict, caller)
+                if step is not None:
+                    found.append((verdict, milder(step) if subject.kind == "group" else step))
         return found
 
     def forget_clusters(self, model: str) -> None:

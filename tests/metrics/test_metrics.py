@@ -19,6 +19,7 @@ from proxy.metrics import (
     ProtectionMetrics,
     table,
 )
+from proxy.metrics.capture import CaptureMetrics
 from proxy.metrics.detection import DetectionMetrics
 from proxy.policy import Verdict
 from proxy.state import StoreStats
@@ -64,6 +65,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     LimitMetrics(registry, metrics.models.label, lambda: StoreStats({"slots": 1}, {"day": 2}, {"away": 3}))
     ProtectionMetrics(registry)
     DetectionMetrics(registry).read(_Standing())
+    CaptureMetrics(registry, lambda: 0)
     families = exposed(registry)
     for name, (kind, meaning, labels) in CATALOGUE.items():
         family = families[name]
