@@ -12,6 +12,9 @@ from detectors.findings import Technique
 from proxy.demo.children import Child
 from proxy.demo.stage import START_SECONDS
 
+DELAY = [0.01, 0.04]
+"""Seconds instead of the usual 0.25 to 1: an attacker who is held back waits, and the drill need not."""
+
 Addresses = tuple[str, str]
 
 
@@ -27,7 +30,13 @@ def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -
         immune: callers that are not acted on.
     """
     policy = {technique.value: {"answer": answer} for technique in Technique}
-    detection = {"mode": "enforce", "profile": str(scene.profile), "policy": policy, "immune": list(immune)}
+    detection = {
+        "mode": "enforce",
+        "profile": str(scene.profile),
+        "policy": policy,
+        "immune": list(immune),
+        "delay": DELAY,
+    }
     labels = {name: {"semantics": name, "steps": [{"kind": "label_only"}]} for name in scene.outputs}
     settings = {
         "upstream": scene.upstream,

@@ -131,8 +131,8 @@ def table(folder: Path, say: Say, callers: int = CALLERS) -> Iterator[Scene]:
             "member_y": y[:trained],
         },
         x[pool:learned],
-        epsilon=0.2,
-        radius=1.0,
+        epsilon=0.1,
+        radius=0.5,
         about=f"**Digits as a table** (64 numbers a row, a dense network, {accuracy:.1%} right; 1,797 rows in all).",
     )
     model = DemoModel(own.name, own, own, accuracy, reused=False)
