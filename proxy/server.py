@@ -18,12 +18,18 @@ import grpc.aio
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from proxy.admin.server import AdminServer, start_admin
+from proxy.activity import CallerTable, Traffic
+from proxy.activity.attacks import Attacks
+from proxy.admin.access import Access
+from proxy.admin.acting import Acting
+from proxy.admin.server import AdminServer, Shown, start_admin
+from proxy.admin.views import Views
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config
 from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
 from proxy.detection import Detection
+from proxy.events import Hub
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
@@ -32,7 +38,7 @@ from proxy.limiter import Limiter
 from proxy.logs import event
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
-from proxy.pipeline import Pipeline
+from proxy.pipeline import Call, Pipeline
 from proxy.protection import GuardTable, Protection, protected_models
 from proxy.protection.audit import problems
 from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
@@ -52,6 +58,9 @@ REFUSAL_SECONDS = 0.25
 
 
 SECRET_BYTES = 32
+
+LOOK_SECONDS = 1.0
+"""Between looks at which verdicts have come down the ladder."""
 
 
 class StartError(Exception):
@@ -93,12 +102,18 @@ class Proxy:
         self._protection_metrics = ProtectionMetrics(self._registry)
         self._executor = ThreadPoolExecutor(os.cpu_count(), "tensorwall-defense")
         self._own_secret = secrets.token_bytes(SECRET_BYTES)
-        self._detection = Detection(self._secret(config), DetectionMetrics(self._registry), self._executor)
+        self._hub = Hub()
+        self._attacks = Attacks(self._hub.publish)
+        self._callers = CallerTable(self.metrics.models.label, time.time)
+        self._traffic = Traffic(time.time)
+        self._detection = Detection(
+            self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._attacks.reached
+        )
         self._detection.configure(_detected(config))
         self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._service = Service(lambda: self._now.pipeline, self.metrics, clock)
+        self._service = Service(lambda: self._now.pipeline, self.metrics, clock, self._ended)
         self._server = grpc.aio.server(
             options=_server_options(config), compression=COMPRESSION[config.listen.compression]
         )
@@ -129,15 +144,10 @@ class Proxy:
         self._store = await self._open_store(self.config)
         self._watch()
         self._spawn(self._detection.run())
+        self._spawn(self._look())
         await self._server.start()
         try:
-            self._admin: AdminServer = await start_admin(
-                listen.admin,
-                registry=self._registry,
-                readiness=lambda: self.readiness,
-                config=lambda: self.config,
-                verdicts=self._detection.verdicts,
-            )
+            self._admin: AdminServer = await start_admin(listen.admin, self._shown())
         except OSError as error:
             await self._server.stop(None)
             raise StartError(f"listen.admin: cannot listen on {listen.admin}: {error.strerror or error}") from None
@@ -193,6 +203,7 @@ class Proxy:
         await self._now.upstream.close()
         if self._store is not None:
             await self._store.close()
+        self._hub.close()
         self._detection.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
@@ -281,6 +292,30 @@ class Proxy:
         except RuntimeError:
             raise StartError(f"listen.grpc: cannot listen on {listen.grpc}; is the address in use?") from None
         return listen.grpc if listen.grpc.startswith("unix:") else f"{listen.grpc.rpartition(':')[0]}:{port}"
+
+    def _shown(self) -> Shown:
+        views = Views(
+            lambda: self.config, self._detection, self._callers, self._traffic, self._attacks, self._hub, time.time
+        )
+        return Shown(
+            self._registry,
+            lambda: self.readiness,
+            lambda: self.config,
+            Access(lambda: self.config.admin, self._hub.publish, self._clock, time.time),
+            views,
+            Acting(views, self._detection, self._attacks, self._hub, time.time),
+        )
+
+    def _ended(self, call: Call, code: str, seconds: float) -> None:
+        self._traffic.note(code, call.rows, call.refused, seconds, seconds - call.upstream_seconds)
+        if call.caller is not None:
+            self._callers.note(call.caller, call.model, call.rows, call.refused)
+
+    async def _look(self) -> None:
+        """Notices what time does to verdicts."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._attacks.look(self._detection.standing_verdicts(), time.time())
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -28,7 +28,7 @@ from proxy.identity import Caller
 from proxy.limiter import network
 from proxy.logs import event
 from proxy.metrics.detection import DetectionMetrics
-from proxy.policy import Policy, Standing, Verdict
+from proxy.policy import Action, Policy, Standing, Verdict
 from proxy.policy.echo import Echo
 from proxy.policy.verdict import harder
 from proxy.upstream import Reply
@@ -99,6 +99,7 @@ class Detection:
         executor: where large requests are looked at.
         clock: seconds since 1970.
         rng: throws the delays; need not be secret.
+        told: of each verdict that is new or reached a new step, and of the time.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class Detection:
         executor: Executor,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        told: Callable[[Verdict, float], None] | None = None,
     ) -> None:
         self.policy = Policy(self._reached)
+        self._told = told
         self._salt = salt
         self._metrics = metrics
         self._executor = executor
@@ -161,6 +164,29 @@ class Detection:
     def of(self, model: str) -> Watched | None:
         """A model's detection, if it is watched."""
         return self._watched.get(model)
+
+    def apply(self, action: Action) -> list[Verdict]:
+        """Takes an operator's decision, of this process or of another; returns the verdicts that it ended.
+
+        Raises:
+            TooManyDecisionsError: as `Manual.decide`.
+        """
+        return self.policy.apply(action, self._clock())
+
+    def refuse_blocked(self, caller: Caller, model: str) -> None:
+        """Refuses whom an operator has blocked, watched model or not.
+
+        Args:
+            caller: whose call it is.
+            model: that it names; empty for a call whose model is not known, which only a block of all models refuses.
+
+        Raises:
+            Rejection: PERMISSION_DENIED.
+        """
+        if self.policy.manual.blocks(caller.id, model, self._clock()):
+            if model in self._watched:
+                self._metrics.acted(model, "refused")
+            raise Rejection(grpc.StatusCode.PERMISSION_DENIED, _BLOCKED, reason="verdict")
 
     def admit(self, watched: Watched, caller: Caller) -> Standing:
         """How a caller stands.
@@ -242,9 +268,14 @@ class Detection:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def verdicts(self, model: str | None = None) -> list[dict[str, Any]]:
-        """All verdicts that stand, for the admin port."""
+        """All verdicts that stand and what operators decided, for the admin port."""
         now = self._clock()
-        return [verdict.to_json(now) for verdict in self.policy.verdicts(now, model)]
+        manual = [
+            each for each in self.policy.manual.standing(now) if model in (None, each.model) or each.model is None
+        ]
+        return [verdict.to_json(now) for verdict in self.policy.verdicts(now, model)] + [
+            each.as_verdict() for each in manual
+        ]
 
     def standing_verdicts(self) -> list[Verdict]:
         """All verdicts that stand."""
@@ -316,6 +347,8 @@ class Detection:
         """A verdict is new, or reached a new step."""
         self._metrics.reached(verdict)
         event(log, logging.WARNING, "verdict", **verdict.to_json(now))
+        if self._told is not None:
+            self._told(verdict, now)
 
     def _failed(self, model: str, detector: str, error: Exception) -> None:
         self._metrics.failed(model, detector)

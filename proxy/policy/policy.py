@@ -12,6 +12,7 @@ from detectors.findings import Finding, Subject, Technique
 from detectors.observation import Floats
 from proxy.config.detection import STEPS, Detection, StepName
 from proxy.limits import share
+from proxy.policy.manual import Action, Manual
 from proxy.policy.standing import CLEAR, Standing
 from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
 
@@ -37,15 +38,18 @@ class Policy:
 
     Attributes:
         evicted: verdicts that were forgotten before their time.
+        manual: what operators decided.
     """
 
     def __init__(self, told: Told) -> None:
         self.evicted = 0
+        self.manual = Manual()
         self._told = told
         self._models: Mapping[str, Detection] = {}
         self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()
         self._by_subject: dict[tuple[str, Subject], dict[Technique, Verdict]] = {}
         self._clusters: dict[str, _Clusters] = {}
+        self._spared: set[str] = set()
 
     def configure(self, models: Mapping[str, Detection]) -> None:
         """Takes the settings of each watched model; verdicts on others end."""
@@ -56,7 +60,7 @@ class Policy:
                 self._forget(key)
             else:
                 verdict.follow(settings.policy.of(verdict.technique))
-                verdict.mode, verdict.immune = _mode(settings, verdict.subject)
+                verdict.mode, verdict.immune = self._mode(verdict.model, settings, verdict.subject, verdict.updated)
 
     def judge(self, model: str, findings: Iterable[Finding], now: float) -> list[Verdict]:
         """Adds findings to what is known; returns the verdicts that they concern.
@@ -72,31 +76,57 @@ class Policy:
         concerned = []
         for finding in findings:
             cluster = finding.reading.cluster
-            verdict = self._hold(model, settings, finding.reading.subject, finding, now)
+            subject = finding.reading.subject
+            if subject.kind == "caller" and self.manual.stale(model, subject.id, finding):
+                continue
+            verdict = self._hold(model, settings, subject, finding, now)
             concerned.append(verdict)
             if cluster is not None and verdict.level >= 0:
                 verdict.callers = cluster.blamed
                 self._clusters.setdefault(model, _Clusters()).put(verdict, cluster.members, cluster.radius)
                 concerned += [
-                    self._hold(model, settings, Subject("caller", caller), finding, now) for caller in verdict.callers
+                    self._hold(model, settings, Subject("caller", caller), finding, now)
+                    for caller in verdict.callers
+                    if not self.manual.stale(model, caller, finding)
                 ]
         return concerned
+
+    def apply(self, action: Action, now: float) -> list[Verdict]:
+        """Takes an operator's decision; returns the verdicts that it ended.
+
+        Raises:
+            TooManyDecisionsError: as `Manual.decide`.
+        """
+        mine = [each for each in self._verdicts.values() if action.model in (None, each.model)]
+        own = [each for each in mine if each.subject == Subject("caller", action.caller)]
+        clusters = [each for each in mine if each.subject.kind == "cluster" and action.caller in each.callers]
+        self.manual.decide(action, [*own, *clusters], now)
+        if action.kind != "release":
+            return []
+        for verdict in own:
+            self._forget((verdict.model, verdict.subject, verdict.technique))
+        return [each for each in own if each.level >= 0]
 
     def verdicts(self, now: float, model: str | None = None) -> list[Verdict]:
         """All that stand, on any step."""
         self._expire(now)
-        return [each for each in self._verdicts.values() if each.level >= 0 and model in (None, each.model)]
+        found = [each for each in self._verdicts.values() if each.level >= 0 and model in (None, each.model)]
+        for verdict in found:
+            self._spare(verdict, now)
+        return found
 
     def standing(self, model: str, caller: str, groups: Sequence[str], now: float) -> Standing:
         """How a caller stands by itself and by its groups; the hardest step counts, and refusing before silence."""
         if not self._by_subject:
             return CLEAR
         settings = self._models.get(model)
-        if settings is None or not _acts(settings, caller):
+        if settings is None or not self._acts(model, settings, caller, now):
             return CLEAR
         found = CLEAR
         for subject in (Subject("caller", caller), *(Subject("group", group) for group in groups)):
             for verdict in self._by_subject.get((model, subject), {}).values():
+                if subject.kind == "group" and self.manual.excused(model, caller, verdict.since):
+                    continue
                 verdict.settle(now)
                 step = verdict.step
                 if step is not None and subject.kind == "group":
@@ -117,11 +147,11 @@ class Policy:
         """How each row stands by the cluster that it belongs to."""
         settings = self._models.get(model)
         clusters = self._clusters.get(model)
-        if settings is None or clusters is None or not _acts(settings, caller):
+        if settings is None or clusters is None or not self._acts(model, settings, caller, now):
             return [CLEAR] * len(embeddings)
         standings = []
         for verdict in clusters.of(embeddings):
-            if verdict is not None:
+            if verdict is not None and not self.manual.excused(model, caller, verdict.since):
                 verdict.settle(now)
                 standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id))
             else:
@@ -136,7 +166,7 @@ class Policy:
         if verdict is None:
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._evict(now)
-            mode, immune = _mode(settings, subject)
+            mode, immune = self._mode(model, settings, subject, now)
             verdict = Verdict(secrets.token_hex(6), model, subject, technique, response, mode, immune, now, now)
             self._verdicts[key] = verdict
             self._by_subject.setdefault((model, subject), {})[technique] = verdict
@@ -163,6 +193,22 @@ class Policy:
         if held is None or decades >= held.decades or finding.reading.time - held.finding.reading.time > 60:
             verdict.evidence[finding.reading.detector] = Evidence(finding, decades)
 
+    def _acts(self, model: str, settings: Detection, caller: str, now: float) -> bool:
+        return self._mode(model, settings, Subject("caller", caller), now)[0] == "enforce"
+
+    def _mode(self, model: str, settings: Detection, subject: Subject, now: float) -> tuple[Mode, bool]:
+        if subject.kind == "caller" and self.manual.immune(subject.id, model, now):
+            return "shadow", True
+        return _mode(settings, subject)
+
+    def _spare(self, verdict: Verdict, now: float) -> None:
+        """Shows a verdict's mode as an operator's immunity begins and ends."""
+        subject = verdict.subject
+        spared = subject.kind == "caller" and self.manual.immune(subject.id, verdict.model, now)
+        if spared != (verdict.id in self._spared):
+            (self._spared.add if spared else self._spared.discard)(verdict.id)
+            verdict.mode, verdict.immune = self._mode(verdict.model, self._models[verdict.model], subject, now)
+
     def _expire(self, now: float) -> None:
         for key, verdict in tuple(self._verdicts.items()):
             verdict.settle(now)
@@ -180,6 +226,7 @@ class Policy:
     def _forget(self, key: Key) -> None:
         model, subject, technique = key
         verdict = self._verdicts.pop(key)
+        self._spared.discard(verdict.id)
         held = self._by_subject.get((model, subject), {})
         held.pop(technique, None)
         if not held:
@@ -249,10 +296,6 @@ def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: 
     if harder(found.step, step) != found.step or (STEPS.index(step) == STEPS.index(found.step) and not silent):
         return other
     return found
-
-
-def _acts(settings: Detection, caller: str) -> bool:
-    return _mode(settings, Subject("caller", caller))[0] == "enforce"
 
 
 def _mode(settings: Detection, subject: Subject) -> tuple[Mode, bool]:

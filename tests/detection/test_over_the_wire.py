@@ -2,7 +2,6 @@
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from detectors.profile import Profile
 from protos import serving_pb2 as serving
 from proxy.tensors import to_array
+from tests.processes import admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import X, example, predict_request, send
 
@@ -48,8 +48,7 @@ def ask(protected: Protected, rows: Any, caller: str = "10.0.0.1") -> dict[str, 
 
 
 def verdicts(protected: Protected) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"http://{protected.proxy.admin}/verdicts", timeout=5) as page:
-        found: list[dict[str, Any]] = json.load(page)["verdicts"]
+    found: list[dict[str, Any]] = json.loads(admin_page(protected.proxy.admin, "/verdicts"))["verdicts"]
     return found
 
 
