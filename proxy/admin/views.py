@@ -94,7 +94,7 @@ class Views:
             "manual": _decision(decided[-1]) if decided else None,
             "decisions": [_decision(each) for each in decided],
             "verdicts": [each.to_json(now) for each in own],
-            "evidence": [],
+            "evidence": await self.detection.history(record.name),
             "events": events[: -50 - 1 : -1],
             "now": now,
         }

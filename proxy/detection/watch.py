@@ -21,12 +21,13 @@ from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.config.detection import StepName
 from proxy.detection.answers import answers
+from proxy.detection.history import History
 from proxy.detection.inputs import arrays
 from proxy.detection.queue import ObservationQueue
 from proxy.errors import Rejection
 from proxy.identity import Caller
 from proxy.limiter import network
-from proxy.logs import event
+from proxy.logs import event, printable
 from proxy.metrics.detection import DetectionMetrics
 from proxy.policy import Action, Policy, Standing, Verdict
 from proxy.policy.echo import Echo
@@ -80,6 +81,7 @@ class Watched:
         extractor: of features.
         engine: its detectors.
         key: what the engine was made from; another one needs another engine.
+        history: of its callers, for whoever looks.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Watched:
     extractor: Extractor
     engine: Engine
     key: tuple[Any, ...]
+    history: History
 
 
 class Detection:
@@ -277,6 +280,20 @@ class Detection:
             each.as_verdict() for each in manual
         ]
 
+    async def history(self, caller: str) -> list[dict[str, Any]]:
+        """By model: how near a caller's rows were, and how far a copy of its making would have come."""
+
+        def show() -> list[dict[str, Any]]:
+            found = ((name, watched.history.show(caller)) for name, watched in self._watched.items())
+            return [{"model": printable(name), **shown} for name, shown in found if shown is not None]
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, show)
+
+    @property
+    def forgotten(self) -> int:
+        """Callers whose history was forgotten."""
+        return sum(watched.history.evicted for watched in self._watched.values())
+
     def standing_verdicts(self) -> list[Verdict]:
         """All verdicts that stand."""
         return self.policy.verdicts(self._clock())
@@ -294,7 +311,8 @@ class Detection:
             settings.off,
             failed=lambda detector, error: self._failed(name, detector, error),
         )
-        return Watched(name, settings, profile, Extractor(profile.salt, profile.scaling), engine, key)
+        extractor = Extractor(profile.salt, profile.scaling)
+        return Watched(name, settings, profile, extractor, engine, key, History(profile, engine.fidelity))
 
     async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features | None:
         if size <= INLINE_BYTES:
@@ -334,7 +352,8 @@ class Detection:
             watched = self._watched.get(name)
             if watched is not None:
                 started = time.perf_counter()
-                found[name] = watched.engine.see(own)
+                findings = found[name] = watched.engine.see(own)
+                watched.history.take(own, _found_callers(findings))
                 self._metrics.saw(name, sum(each.rows for each in own), time.perf_counter() - started)
         return found
 
@@ -362,6 +381,14 @@ class Detection:
 def groups(caller: Caller) -> tuple[str, ...]:
     """What a caller has in common with others: its group, and the network that it calls from."""
     return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
+
+
+def _found_callers(findings: list[Finding]) -> set[str]:
+    callers: set[str] = set()
+    for finding in findings:
+        subject, cluster = finding.reading.subject, finding.reading.cluster
+        callers |= {subject.id} if subject.kind == "caller" else set(cluster.blamed if cluster is not None else ())
+    return callers
 
 
 def _extract(watched: Watched, decoded: Decoded) -> Features | None:
