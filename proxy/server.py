@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,8 @@ from proxy.config.schema import GRPC_MAX_BYTES, Config
 from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
 from proxy.detection import Detection
 from proxy.events import Hub
+from proxy.events.outlets import Outlets
+from proxy.events.schema import AISVS_CHANGE, ConfigurationEvent, ProcessEvent, stamp
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
@@ -38,6 +40,7 @@ from proxy.limiter import Limiter
 from proxy.logs import event
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
+from proxy.metrics.operations import OperationMetrics
 from proxy.pipeline import Call, Pipeline
 from proxy.protection import GuardTable, Protection, protected_models
 from proxy.protection.audit import problems
@@ -46,6 +49,7 @@ from proxy.service import Service
 from proxy.signatures import Signatures, SignatureTable
 from proxy.state import Store, open_store
 from proxy.upstream import COMPRESSION, Reply, UpstreamPool
+from proxy.version import VERSION
 
 log = logging.getLogger("tensorwall.server")
 
@@ -103,6 +107,7 @@ class Proxy:
         self._executor = ThreadPoolExecutor(os.cpu_count(), "tensorwall-defense")
         self._own_secret = secrets.token_bytes(SECRET_BYTES)
         self._hub = Hub()
+        self._operations = OperationMetrics(self._registry)
         self._attacks = Attacks(self._hub.publish)
         self._callers = CallerTable(self.metrics.models.label, time.time)
         self._traffic = Traffic(time.time)
@@ -110,6 +115,10 @@ class Proxy:
             self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._attacks.reached
         )
         self._detection.configure(_detected(config))
+        self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
+        self._outlets = Outlets(self._detection.standing_verdicts, self._operations.delivered, time.time)
+        self._hub.sinks += [self._outlets.put, lambda content: self._operations.happened(content["event"])]
+        self._operations.read(self)
         self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -143,6 +152,7 @@ class Proxy:
         grpc_address = self._bind()
         self._store = await self._open_store(self.config)
         self._watch()
+        await self._outlets.configure(self.config.events)
         self._spawn(self._detection.run())
         self._spawn(self._look())
         await self._server.start()
@@ -151,6 +161,7 @@ class Proxy:
         except OSError as error:
             await self._server.stop(None)
             raise StartError(f"listen.admin: cannot listen on {listen.admin}: {error.strerror or error}") from None
+        self._hub.publish(ProcessEvent(event="proxy.started", time=stamp(time.time()), tensorwall=VERSION))
         return grpc_address, self._admin.address
 
     async def reload(self, config: Config) -> None:
@@ -168,10 +179,49 @@ class Proxy:
         self._watch()
         self.metrics.models.configure(config.models)
         self.metrics.forget_targets()
+        await self._outlets.configure(config.events)
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
         for key in NEEDS_RESTART:
             if _at(old.config, key) != _at(config, key):
                 event(log, logging.WARNING, "restart needed", key=key)
+
+    def reloaded(self, problems: Sequence[str] = ()) -> None:
+        """Notes that a changed configuration was taken, or refused for problems, of which events name the places."""
+        places = tuple(": ".join(problem.split(": ")[:2])[:300] for problem in problems[:20])
+        self.metrics.reloaded(not problems)
+        self._hub.publish(
+            ConfigurationEvent(
+                event="configuration.refused" if problems else "configuration.reloaded",
+                time=stamp(time.time()),
+                problems=places,
+                owasp_aisvs=(AISVS_CHANGE,),
+            )
+        )
+
+    def decisions(self) -> dict[str, int]:
+        """Operators' decisions that stand, by kind."""
+        counts = dict.fromkeys(("block", "immunise"), 0)
+        for each in self._detection.policy.manual.standing(time.time()):
+            counts[each.kind] += 1
+        return counts
+
+    def open(self) -> dict[str, int]:
+        """Sessions and streams of the admin port."""
+        return {"sessions": len(self._access.sessions), "streams": self._hub.listeners}
+
+    def waiting(self) -> dict[str, int]:
+        """Events that wait, by outlet."""
+        return self._outlets.waiting()
+
+    def dropped(self) -> dict[str, int]:
+        """What the admin port forgot to stay within its bounds."""
+        return {
+            "sessions": self._access.sessions.evicted,
+            "addresses": self._access.failures.evicted,
+            "streams": self._hub.lost,
+            "callers": self._callers.evicted,
+            "histories": self._detection.forgotten,
+        }
 
     async def refresh(self) -> None:
         """Reads the files again that the configuration names, if they have changed."""
@@ -207,6 +257,8 @@ class Proxy:
         self._detection.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
+        self._hub.publish(ProcessEvent(event="proxy.stopped", time=stamp(time.time()), tensorwall=VERSION))
+        await self._outlets.close()
 
     def _generation(self, config: Config, readiness: Readiness) -> _Generation:
         keys = None if config.identity.api_keys is None else KeyFile(config.identity.api_keys.file)
@@ -301,7 +353,7 @@ class Proxy:
             self._registry,
             lambda: self.readiness,
             lambda: self.config,
-            Access(lambda: self.config.admin, self._hub.publish, self._clock, time.time),
+            self._access,
             views,
             Acting(views, self._detection, self._attacks, self._hub, time.time),
         )

@@ -12,6 +12,7 @@ from proxy.admin.sessions import Session
 from proxy.admin.stream import stream
 from proxy.admin.views import MAX_PAGE, SORTS, Asked, Views
 from proxy.config.admin import Operator
+from proxy.events.schema import content_of
 
 BASE = "/api/v1"
 MAX_BODY_BYTES = 8192
@@ -126,7 +127,7 @@ def _act(access: Access, acting: Acting) -> Handler:
         access.may_act(request, visitor)
         asked = await _body(request)
         event = acting.act(request.match_info["key"], request.match_info["action"], asked, visitor)
-        return web.json_response(event.model_dump(mode="json"))
+        return web.json_response(content_of(event))
 
     return handler
 

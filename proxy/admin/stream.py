@@ -10,16 +10,16 @@ from aiohttp import web
 from proxy.admin.access import Access, Refused
 from proxy.admin.views import Views
 from proxy.events.hub import MAX_LISTENERS, Listener
+from proxy.events.schema import kind_of
 
 TICK = 5.0
 """Seconds of silence after which a `tick` is sent, so that the other side knows that the connection lives."""
 PATIENCE = 10.0
 """Seconds in which the other side must take a message."""
-_KINDS = {"verdict": "attack", "action": "action", "configuration": "configuration", "proxy": "process"}
 
 
 async def stream(request: web.Request, access: Access, views: Views) -> web.StreamResponse:
-    """Sends `hello`, then each event under `attack`, `action`, `access`, `configuration` or `process`, and `tick`s.
+    """Sends `hello`, then each event under `attack`, `action`, `access`, `configuration` or `proxy`, and `tick`s.
 
     With Last-Event-ID, what came since is sent first, as far as it is remembered. The stream ends with the session.
     """
@@ -69,7 +69,8 @@ async def _follow(
 
 
 def _kind(name: str) -> str:
-    return _KINDS.get(name.partition(".")[0], "access")
+    kind = kind_of(name)
+    return "attack" if kind == "verdict" else kind
 
 
 def _message(kind: str, content: dict[str, Any], number: int) -> bytes:

@@ -11,24 +11,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
 from proxy.config.admin import Admin
+from proxy.config.events import Events
 from proxy.config.files import File
 from proxy.config.protection import LadderStep, Model
-from proxy.config.section import PositiveSeconds, Seconds, Section, freeze, plain
+from proxy.config.section import PositiveSeconds, Seconds, Section, Size, freeze, plain, size
 from proxy.limits import LimitRules
 from proxy.state.settings import MemoryStoreSettings, StoreSettings
 
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 GRPC_MAX_BYTES = 2**31 - 1
 """TensorFlow Serving's own message limit (model_servers/server.cc: SetMaxMessageSize(INT32_MAX))."""
-
-
-def _size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+)\s*([a-zA-Z]*)\s*", value)
-    if match is None or match[2].lower() not in _UNITS:
-        raise ValueError(f"{value!r} is not a size; write bytes, or a number with KiB, MiB, GiB, KB, MB or GB")
-    return int(match[1]) * _UNITS[match[2].lower()]
 
 
 def _address(value: str) -> str:
@@ -58,8 +49,7 @@ def _method(value: str) -> str:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
-MessageSize = Annotated[int, BeforeValidator(_size), Field(gt=0, le=GRPC_MAX_BYTES)]
+MessageSize = Annotated[int, BeforeValidator(size), Field(gt=0, le=GRPC_MAX_BYTES)]
 Address = Annotated[str, AfterValidator(_address)]
 Target = Annotated[str, AfterValidator(_target)]
 Method = Annotated[str, AfterValidator(_method)]
@@ -247,6 +237,7 @@ class Config(Section):
     upstream: Upstream
     listen: Listen = Listen()
     admin: Admin = Admin()
+    events: Events = Events()
     identity: Identity = Identity()
     bounds: Bounds = Bounds()
     methods: Methods = Methods()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.events.schema import Event
+from proxy.events.schema import Event, content_of
 
 KEPT = 2000
 """Events that are remembered for the page; the audit log has all of them."""
@@ -55,7 +55,7 @@ class Hub:
 
     def publish(self, event: Event) -> None:
         """Takes an event in."""
-        content = event.model_dump(mode="json")
+        content = content_of(event)
         self.number += 1
         message = self.number, str(content["event"]), content
         self._kept.append(message)

@@ -42,6 +42,11 @@ class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     version: Literal[1] = VERSION
+    seq: int | None = Field(default=None, ge=1, description="in the file only: number of the line")
+    previous: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="in the file only: SHA-256 of the line before"
+    )
+    lost: int | None = Field(default=None, description="in the file only: events that were lost before this line")
     id: str = Field(default_factory=lambda: secrets.token_hex(8))
     time: str
     atlas: tuple[str, ...] = ()
@@ -99,9 +104,20 @@ Event = Annotated[
 ]
 
 
+def kind_of(name: str) -> str:
+    """Which of `verdict`, `action`, `access`, `configuration` and `proxy` an event is."""
+    first = name.partition(".")[0]
+    return "access" if first in ("login", "logout") else first
+
+
 def stamp(time: float) -> str:
     """Seconds since 1970 as RFC 3339, UTC, with milliseconds."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def content_of(event: Event) -> dict[str, Any]:
+    """An event as plain values, without what only a line of the file has."""
+    return event.model_dump(mode="json", exclude={"seq", "previous", "lost"})
 
 
 def verdict_event(kind: str, before: str | None, verdict: dict[str, Any], now: float) -> VerdictEvent:
