@@ -9,6 +9,8 @@ _COMMANDS = {
     "serve": ("proxy.serve", "run the proxy"),
     "check-config": ("proxy.config.check", "say what is wrong with a configuration, and where"),
     "keys": ("proxy.keys.cli", "add, list and revoke callers' API keys"),
+    "callers": ("proxy.callers.cli", "list, show, block, release and immunise callers of a running proxy"),
+    "events": ("proxy.events.cli", "follow the events of a running proxy; verify its audit log"),
     "operators": ("proxy.operators.cli", "make tokens for the admin port"),
     "calibrate": ("proxy.calibrate.cli", "learn what is usual for a model, for detection (extra: calibrate)"),
     "backend": ("proxy.embedded.cli", "serve SavedModels for trying out and tests (extra: tensorflow)"),

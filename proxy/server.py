@@ -23,6 +23,7 @@ from proxy.activity.attacks import Attacks
 from proxy.admin.access import Access
 from proxy.admin.acting import Acting
 from proxy.admin.server import AdminServer, Shown, start_admin
+from proxy.admin.tls import AdminCertificate
 from proxy.admin.views import Views
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
@@ -53,7 +54,7 @@ from proxy.version import VERSION
 
 log = logging.getLogger("tensorwall.server")
 
-NEEDS_RESTART = ("listen", "bounds.message_bytes", "bounds.metadata_bytes")
+NEEDS_RESTART = ("listen", "admin.tls", "bounds.message_bytes", "bounds.metadata_bytes")
 """What is fixed while the server listens; a reload that changes it takes the rest and says so."""
 
 
@@ -129,6 +130,7 @@ class Proxy:
         self._health = Health(self._server)
         enable_reflection(self._server)
         self._server.add_generic_rpc_handlers((self._service,))
+        self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
         self._now = self._generation(config, NOT_ASKED)
         self._watching: list[asyncio.Task[None]] = []
 
@@ -157,7 +159,9 @@ class Proxy:
         self._spawn(self._look())
         await self._server.start()
         try:
-            self._admin: AdminServer = await start_admin(listen.admin, self._shown())
+            self._admin: AdminServer = await start_admin(
+                listen.admin, self._shown(), None if self._certificate is None else self._certificate.context
+            )
         except OSError as error:
             await self._server.stop(None)
             raise StartError(f"listen.admin: cannot listen on {listen.admin}: {error.strerror or error}") from None
@@ -229,6 +233,8 @@ class Proxy:
         try:
             if now.keys is not None and now.keys.reload_if_changed():
                 event(log, logging.INFO, "keys reloaded", file=str(now.keys.path))
+            if self._certificate is not None and self._certificate.reload_if_changed():
+                event(log, logging.INFO, "certificate of the admin port reloaded")
             if _tls_fingerprint(now.config) != now.tls_fingerprint:
                 now.tls_fingerprint = _tls_fingerprint(now.config)
                 await self.reload(now.config)
