@@ -73,7 +73,8 @@ def line(content: dict[str, Any]) -> str:
         subject = verdict["subject"]
         said = (
             f"{content['before'] or 'none'} -> {verdict['step'] or 'none'} ({verdict['mode']}) "
-            f"{verdict['technique']} of {verdict['model']} by {subject['kind']} {subject['id']}, {verdict['score']} decades, {verdict['atlas']}"
+            f"{verdict['technique']} of {verdict['model']} by {subject['kind']} {subject['id']}, "
+            f"{verdict['score']} decades, {verdict['atlas']}"
         )
     elif kind == "action":
         until = f" until {content['until']}" if content["until"] else ""
