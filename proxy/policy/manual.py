@@ -6,7 +6,7 @@ before it counts again.
 
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -116,7 +116,7 @@ class Manual:
         self._decided: dict[tuple[str, str | None], Action] = {}
         self._released: OrderedDict[tuple[str, str | None], _Release] = OrderedDict()
 
-    def decide(self, action: Action, held: Iterable[Verdict], now: float) -> None:
+    def decide(self, action: Action, held: Sequence[Verdict], now: float) -> None:
         """Takes a decision.
 
         Args:
@@ -193,8 +193,10 @@ class Manual:
             return False
         return finding.surprise < released.decades.get(key, LEAST_SURPRISE) + 1
 
-    def _release(self, action: Action, held: Iterable[Verdict]) -> None:
-        known = _Release(action.time)
+    def _release(self, action: Action, held: Sequence[Verdict]) -> None:
+        before = self._released.get((action.caller, action.model)) or _Release(0.0)
+        known = _Release(action.time, dict(before.decades), dict(before.seen), dict(before.near))
+        known.near |= {verdict.model: 0 for verdict in held if verdict.subject.kind == "cluster"}
         for verdict in held:
             model = verdict.model
             if verdict.subject.kind == "cluster":
