@@ -130,12 +130,8 @@ def test_decisions_survive_a_reload(policy: tuple[Policy, list[Verdict]]) -> Non
 
 
 def reading(surprise: float, rows: int, seen: int, at: float, window: float = 1000.0) -> Finding:
-    return Finding(
-        Reading("d", "d.s", Subject("caller", "a"), Technique.EVASION, 1.0, NOW + at, window, rows, seen),
-        surprise,
-        0.5,
-        False,
-    )
+    made = Reading("d", "d.s", Subject("caller", "a"), Technique.EVASION, 1.0, NOW + at, window, rows, seen)
+    return Finding(made, surprise, 0.5, False)
 
 
 def test_a_release_ends_verdicts_and_old_evidence_does_not_raise_them_again(
@@ -150,6 +146,9 @@ def test_a_release_ends_verdicts_and_old_evidence_does_not_raise_them_again(
     assert step(held, now=NOW + 2) is None, "rows from before the release, read late"
     held.judge("m", [reading(6.9, rows=41, seen=101, at=2)], NOW + 2)
     assert step(held, now=NOW + 2) is None, "one row more over the same old window"
+    held.apply(action("release", time=NOW + 3), NOW + 3)
+    held.judge("m", [reading(6.9, rows=42, seen=102, at=4)], NOW + 4)
+    assert step(held, now=NOW + 4) is None, "released twice is not forgiven less"
 
 
 @pytest.mark.parametrize(
