@@ -13,6 +13,7 @@ from proxy.config.schema import Config
 from proxy.detection import Detection
 from proxy.events import Hub
 from proxy.logs import printable
+from proxy.metrics.labels import label_value
 from proxy.policy import Action, Verdict
 
 MAX_PAGE = 200
@@ -225,7 +226,7 @@ def _wanted(row: Json, record: CallerRecord, filters: Mapping[str, str]) -> bool
     model, step, technique = (filters.get(name, "") for name in ("model", "step", "technique"))
     return (
         (not text or text in row["name"].lower() or text in row["group"].lower() or text == record.key)
-        and (not model or model in record.models)
+        and (not model or label_value(model) in record.models)
         and (not step or (row["step"] is not None if step == "any" else row["step"] == step))
         and (not technique or technique in row["techniques"])
     )

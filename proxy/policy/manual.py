@@ -98,14 +98,12 @@ class _Release:
 
     Attributes:
         time: when.
-        decades: of evidence, by model, technique and detector.
-        seen: rows of the subject, by the same.
+        evidence: by model, technique and detector.
         near: rows of the caller in clusters under a verdict, by model.
     """
 
     time: float
-    decades: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    seen: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    evidence: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
     near: dict[str, int] = field(default_factory=dict)
 
 
@@ -176,7 +174,7 @@ class Manual:
         return released is not None and since <= released.time
 
     def stale(self, model: str, caller: str, finding: Finding) -> bool:
-        """Whether a finding is what a caller was released from: no more rows than then again, no decade more."""
+        """Whether a finding is what a caller was released from: not as many rows again, and no decade more."""
         released = self._latest(model, caller)
         if released is None:
             return False
@@ -186,16 +184,14 @@ class Manual:
         if reading.cluster is not None:
             old = released.near.get(model, 0)
             return reading.cluster.callers.get(caller, 0) - old < max(BLAMED_ROWS, old)
-        if reading.time - reading.window > released.time:
-            return False
-        key = model, reading.technique.value, reading.detector
-        if key in released.seen and reading.seen - released.seen[key] >= reading.rows:
-            return False
-        return finding.surprise < released.decades.get(key, LEAST_SURPRISE) + 1
+        known = released.evidence.get((model, reading.technique.value, reading.detector))
+        if known is None:
+            return reading.time - reading.window <= released.time and finding.surprise < LEAST_SURPRISE + 1
+        return reading.seen - known.reading.seen < known.reading.rows and finding.surprise < known.surprise + 1
 
     def _release(self, action: Action, held: Sequence[Verdict]) -> None:
         before = self._released.get((action.caller, action.model)) or _Release(0.0)
-        known = _Release(action.time, dict(before.decades), dict(before.seen), dict(before.near))
+        known = _Release(action.time, dict(before.evidence), dict(before.near))
         known.near |= {verdict.model: 0 for verdict in held if verdict.subject.kind == "cluster"}
         for verdict in held:
             model = verdict.model
@@ -203,8 +199,7 @@ class Manual:
                 known.near[model] = known.near.get(model, 0) + verdict.callers.get(action.caller, 0)
                 continue
             for detector, each in verdict.evidence.items():
-                key = model, verdict.technique.value, detector
-                known.decades[key], known.seen[key] = each.finding.surprise, each.finding.reading.seen
+                known.evidence[model, verdict.technique.value, detector] = each.finding
         self._released[action.caller, action.model] = known
         self._released.move_to_end((action.caller, action.model))
         if len(self._released) > MAX_RELEASES:

@@ -28,7 +28,9 @@ def detecting(protect: Protect, tmp_path: Path) -> Detecting:
     """A proxy with detection of `toy` enforced by a detector that finds whoever sends more than ten rows."""
     replace(Profile.defaults("toy", b"0123456789abcdef"), calibrated=True).write(tmp_path / "toy.json")
 
-    def start(answer: str = "refuse", most: int = 10, **settings: Any) -> Protected:
+    def start(
+        answer: str = "refuse", most: int = 10, sections: dict[str, Any] | None = None, **settings: Any
+    ) -> Protected:
         detection = {
             "mode": "enforce",
             "profile": str(tmp_path / "toy.json"),
@@ -36,7 +38,7 @@ def detecting(protect: Protect, tmp_path: Path) -> Detecting:
             "policy": {"extraction": {"answer": answer}},
         }
         identity = {"order": ["forwarded_for"]}
-        return protect({"detection": detection | settings}, identity=identity)
+        return protect({"detection": detection | settings}, identity=identity, **(sections or {}))
 
     return start
 

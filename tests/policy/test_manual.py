@@ -1,5 +1,6 @@
 """What operators decide: who wins, how long it lasts, what a release forgives and what it does not."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,12 +152,16 @@ def test_a_release_ends_verdicts_and_old_evidence_does_not_raise_them_again(
     assert step(held, now=NOW + 4) is None, "released twice is not forgiven less"
 
 
+def replace_detector(finding: Finding) -> Finding:
+    return replace(finding, reading=replace(finding.reading, detector="other", statistic="other.s"), surprise=6.5)
+
+
 @pytest.mark.parametrize(
     ("finding", "why"),
     [
-        (reading(6.5, rows=41, seen=141, at=60), "as many rows again"),
+        (reading(6.5, rows=41, seen=140, at=60), "as many rows again"),
         (reading(7.6, rows=60, seen=120, at=60), "a decade more"),
-        (reading(6.5, rows=10, seen=110, at=60, window=50), "all of it since the release"),
+        (replace_detector(reading(2.5, rows=10, seen=110, at=60)), "of a detector that had found nothing"),
     ],
 )
 def test_new_evidence_counts_after_a_release(policy: tuple[Policy, list[Verdict]], finding: Finding, why: str) -> None:
