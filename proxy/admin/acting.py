@@ -72,23 +72,25 @@ class Acting:
             )
         action = Action(kind, caller, model, visitor.operator.name, reason, now, until)
         try:
-            ended = self._detection.apply(action)
+            return self.take(action, visitor.address)
         except TooManyDecisionsError as error:
             raise Refused(409, f"{error}\n") from None
-        self._attacks.released(ended, now)
-        taken = told(action, visitor.address)
+
+    def take(self, action: Action, address: str = "") -> ActionEvent:
+        """Takes a decision, made here or at another replica, and tells of it.
+
+        Args:
+            action: the decision.
+            address: where the operator's request came from; empty if another replica was asked.
+
+        Raises:
+            TooManyDecisionsError: there is no room for it.
+        """
+        ended = self._detection.apply(action)
+        self._attacks.released(ended, self._clock())
+        taken = _told(action, address)
         self._hub.publish(taken)
-        event(
-            log,
-            logging.WARNING,
-            "operator's decision",
-            action=kind,
-            caller=caller,
-            model=model,
-            operator=visitor.operator.name,
-            reason=reason,
-            until=taken.until,
-        )
+        event(log, logging.WARNING, "operator's decision", **action.to_json())
         return taken
 
     def _immune(self, caller: str, model: str | None, now: float) -> bool:
@@ -98,13 +100,7 @@ class Acting:
         ) or self._detection.policy.manual.immune(caller, model or "", now)
 
 
-def told(action: Action, address: str = "") -> ActionEvent:
-    """A decision as an event.
-
-    Args:
-        action: the decision.
-        address: where the operator's request came from; empty if another replica was asked.
-    """
+def _told(action: Action, address: str) -> ActionEvent:
     return ActionEvent(
         time=stamp(action.time),
         action=action.kind,

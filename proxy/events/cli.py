@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections import deque
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong := [each for each in arguments.anchor if re.fullmatch(r"[0-9a-f]{64}", each) is None]:
         print(f"tensorwall events: --anchor {wrong[0]!r:.80}: write 64 hexadecimal digits", file=sys.stderr)
         return 2
+    if arguments.follow:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments.verify:
             return _verify(arguments.verify, arguments.anchor)

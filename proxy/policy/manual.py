@@ -51,6 +51,11 @@ class Action:
     until: float | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
+    @property
+    def name(self) -> str:
+        """Under which it stands among replicas: a later one about the same caller and model takes its place."""
+        return f"{self.caller}\0{self.model or ''}"
+
     def standing(self, now: float) -> bool:
         """Whether it has not run out."""
         return self.until is None or now < self.until

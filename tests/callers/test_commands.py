@@ -1,7 +1,6 @@
 """`tensorwall callers`, `events` and `operators`, as an operator types them, against a running proxy."""
 
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,7 +100,8 @@ def test_mistakes_are_said_in_a_sentence(proxy: Proxy, tmp_path: Path, tensorwal
         (("list", *where, "--ca", "/nowhere"), TOKEN, 2, "/nowhere"),
         (("show", "nobody", *where), TOKEN, 1, "no such caller"),
         (("block", "x", "--reason", "", *where), TOKEN, 2, "reason"),
-        (("block", HOSTILE[:5], "--reason", HOSTILE, *where), TOKEN, 2, "reason"),
+        (("block", HOSTILE[:5], "--reason", HOSTILE[:600], *where), TOKEN, 2, "reason"),
+        (("block", "x", "--reason", HOSTILE, *where), TOKEN, 1, "larger than"),
         (("block", "x", "--reason", "x", "--for", "soon", *where), TOKEN, 2, "write seconds"),
     ):
         found, _, error = tensorwall("callers", *arguments, token=token)
@@ -140,7 +140,7 @@ def test_events_are_shown_filtered_and_followed(proxy: Proxy, tensorwall: Comman
     code, out, _ = tensorwall("events", "--kind", "action", "--limit", "1", *where)
     (line,) = out.splitlines()
     assert code == 0
-    assert line.endswith(r"action                 immunise one for toy by tester: a <b>\n\u202ex")
+    assert line.endswith(r"action                 immunise one for toy by tester: a <b>\n\u202e")
     assert tensorwall("events", "--kind", "action", "--model", "other", *where)[1].count("immunise one") == 0
     with Running("events", "--follow", "--json", *where, environment={"TENSORWALL_ADMIN_TOKEN": TOKEN}) as follower:
         follower.wait_until(lambda: "immunise" in follower.log(), "showing the latest")
@@ -148,8 +148,6 @@ def test_events_are_shown_filtered_and_followed(proxy: Proxy, tensorwall: Comman
         follower.wait_until(lambda: "end_immunity" in follower.log(), "showing the next")
         ids = [event["id"] for event in follower.events()]
         assert len(set(ids)) == len(ids)
-        follower.process.send_signal(signal.SIGINT)
-        assert follower.process.wait(20) == 0
 
 
 def test_a_log_is_followed_across_files_and_verified(
@@ -187,8 +185,6 @@ def test_a_log_is_followed_across_files_and_verified(
         copy.rename(tmp_path / "events.jsonl.1")
         copy.write_bytes(lines[0])
         follower.wait_until(lambda: len(follower.events()) == len(lines) + 2, "showing the next file")
-        follower.process.send_signal(signal.SIGINT)
-        assert follower.process.wait(20) == 0
 
 
 def test_an_operator_is_made_with_a_token_that_is_shown_once(tensorwall: Command) -> None:
