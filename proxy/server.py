@@ -43,6 +43,7 @@ from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
 from proxy.metrics.operations import OperationMetrics
 from proxy.pipeline import Call, Pipeline
+from proxy.policy import Verdict
 from proxy.protection import GuardTable, Protection, protected_models
 from proxy.protection.audit import problems
 from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
@@ -113,11 +114,11 @@ class Proxy:
         self._callers = CallerTable(self.metrics.models.label, time.time)
         self._traffic = Traffic(time.time)
         self._detection = Detection(
-            self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._attacks.reached
+            self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._reached
         )
         self._detection.configure(_detected(config))
         self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
-        self._outlets = Outlets(self._detection.standing_verdicts, self._operations.delivered, time.time)
+        self._outlets = Outlets(self._detection.survey, self._operations.delivered, time.time)
         self._hub.sinks += [self._outlets.put, lambda content: self._operations.happened(content["event"])]
         self._operations.read(self)
         self._rng = np.random.default_rng(secrets.randbits(256))
@@ -361,7 +362,7 @@ class Proxy:
             lambda: self.config,
             self._access,
             views,
-            Acting(views, self._detection, self._attacks, self._hub, time.time),
+            Acting(self._callers, self._detection, self._attacks, self._hub, time.time),
         )
 
     def _ended(self, call: Call, code: str, seconds: float) -> None:
@@ -369,11 +370,16 @@ class Proxy:
         if call.caller is not None:
             self._callers.note(call.caller, call.model, call.rows, call.refused)
 
+    def _reached(self, verdict: Verdict, now: float) -> None:
+        if verdict.subject.kind == "caller":
+            self._callers.remember(verdict.subject.id)
+        self._attacks.reached(verdict, now)
+
     async def _look(self) -> None:
         """Notices what time does to verdicts."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self._attacks.look(self._detection.standing_verdicts(), time.time())
+            await self._attacks.look(self._detection.policy.stands, time.time)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,6 +1,7 @@
 """Attacks as they unfold: the steps that each verdict has taken, those that are over included."""
 
-from collections import OrderedDict
+import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,8 @@ from proxy.events.schema import Event, verdict_event
 from proxy.policy import Verdict
 
 KEPT = 2000
-"""Attacks that are remembered; the one that is over longest goes first."""
+"""Attacks that are over and remembered; the one that is over longest goes first."""
+AT_ONCE = 100
 MAX_STEPS = 64
 """Changes of step that are remembered of one; the first ones go."""
 
@@ -22,7 +24,7 @@ class Attack:
         verdict: what it is about; still changing as long as it stands.
         steps: when it came to which step.
         ended: when it ran out or was ended; None while it stands.
-        shown: what was shown of it last.
+        shown: what was shown of it when it ended.
     """
 
     verdict: Verdict
@@ -32,14 +34,12 @@ class Attack:
 
     def to_json(self, now: float) -> dict[str, Any]:
         """The verdict as it is, or was when it ended, and its steps."""
-        if self.ended is None:
-            self.shown = self.verdict.to_json(now)
-        steps = [{"step": step, "time": time} for step, time in self.steps]
-        return self.shown | {"step": None if self.ended else self.shown["step"], "steps": steps, "ended": self.ended}
+        shown = self.verdict.to_json(now) if self.ended is None else self.shown
+        return shown | {"steps": [{"step": step, "time": time} for step, time in self.steps], "ended": self.ended}
 
 
 class Attacks:
-    """The latest attacks. For one thread.
+    """The attacks that are under way, as many as there are verdicts, and the latest that are over. For one thread.
 
     Args:
         told: of each change, as an event.
@@ -51,8 +51,9 @@ class Attacks:
     def __init__(self, told: Callable[[Event], None]) -> None:
         self.last: float | None = None
         self._told = told
-        self._attacks: OrderedDict[str, Attack] = OrderedDict()
+        self._attacks: dict[str, Attack] = {}
         self._open: dict[str, Attack] = {}
+        self._over: deque[str] = deque()
 
     def reached(self, verdict: Verdict, now: float) -> None:
         """A verdict is new, or reached a harder step."""
@@ -61,23 +62,26 @@ class Attacks:
         new = attack is None
         if attack is None:
             attack = self._open[verdict.id] = self._attacks[verdict.id] = Attack(verdict)
-            self._bound()
         before = attack.steps[-1][0] if attack.steps else None
         self._step(attack, now)
-        attack.shown = verdict.to_json(now)
-        self._told(verdict_event("verdict.new" if new else "verdict.reached", before, attack.shown, now))
+        self._told(verdict_event("verdict.new" if new else "verdict.reached", before, verdict.to_json(now), now))
 
-    def look(self, standing: Iterable[Verdict], now: float) -> None:
-        """Notices, of all verdicts that stand, which came down and which stand no more."""
-        found = {verdict.id for verdict in standing}
-        for name, attack in tuple(self._open.items()):
-            before = attack.steps[-1][0]
-            if name not in found:
+    async def look(self, stands: Callable[[Verdict, float], bool], clock: Callable[[], float]) -> None:
+        """Notices which verdicts came down and which stand no more, a few at a time.
+
+        Args:
+            stands: whether a verdict still does.
+            clock: seconds since 1970.
+        """
+        for at, attack in enumerate(list(self._open.values()), 1):
+            now, before = clock(), attack.steps[-1][0]
+            if attack.ended is None and not stands(attack.verdict, now):
                 self._end("verdict.expired", attack, now)
-            elif attack.verdict.step != before:
+            elif attack.ended is None and attack.verdict.step != before:
                 self._step(attack, now)
-                attack.shown = attack.verdict.to_json(now)
-                self._told(verdict_event("verdict.lowered", before, attack.shown, now))
+                self._told(verdict_event("verdict.lowered", before, attack.verdict.to_json(now), now))
+            if at % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def released(self, verdicts: Iterable[Verdict], now: float) -> None:
         """An operator ended these."""
@@ -104,11 +108,6 @@ class Attacks:
         attack.shown = attack.verdict.to_json(now) | {"step": None}
         attack.ended = now
         self._told(verdict_event(kind, before, attack.shown, now))
-
-    def _bound(self) -> None:
-        if len(self._attacks) <= KEPT:
-            return
-        over = next((name for name, each in self._attacks.items() if each.ended is not None), None)
-        name = over if over is not None else next(iter(self._attacks))
-        self._open.pop(name, None)
-        del self._attacks[name]
+        self._over.append(attack.verdict.id)
+        if len(self._over) > KEPT:
+            del self._attacks[self._over.popleft()]

@@ -56,6 +56,7 @@ class CallerTable:
         self._clock = clock
         self._callers: OrderedDict[str, CallerRecord] = OrderedDict()
         self._by_key: dict[str, CallerRecord] = {}
+        self._names: OrderedDict[str, str] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._callers)
@@ -83,9 +84,20 @@ class CallerTable:
         """The caller with this id."""
         return self._callers.get(name)
 
+    def remember(self, name: str) -> None:
+        """Keeps a caller's key known, though it may not have called or be forgotten: something stands against it."""
+        key = caller_key(name)
+        self._names[key] = name
+        self._names.move_to_end(key)
+        if len(self._names) > MAX_CALLERS:
+            self._names.popitem(last=False)
+
     def by_key(self, key: str) -> CallerRecord | None:
-        """The caller with this key."""
-        return self._by_key.get(key)
+        """The caller with this key; one without calls if it is only remembered."""
+        found = self._by_key.get(key)
+        if found is None and key in self._names:
+            return CallerRecord(key, self._names[key], "", 0.0, 0.0)
+        return found
 
     def _new(self, caller: Caller) -> CallerRecord:
         now = self._clock()

@@ -5,10 +5,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from proxy.activity import caller_key
+from proxy.activity import CallerTable, caller_key
 from proxy.activity.attacks import Attacks
 from proxy.admin.access import Refused, Visitor
-from proxy.admin.views import Views
 from proxy.detection import Detection
 from proxy.events import Hub
 from proxy.events.schema import AISVS_ACTION, ActionEvent, stamp
@@ -29,7 +28,7 @@ class Acting:
     """Takes operators' decisions.
 
     Args:
-        views: know callers by their keys.
+        callers: known by their keys.
         detection: acts.
         attacks: told of verdicts that a release ends.
         hub: told of each decision.
@@ -37,9 +36,9 @@ class Acting:
     """
 
     def __init__(
-        self, views: Views, detection: Detection, attacks: Attacks, hub: Hub, clock: Callable[[], float]
+        self, callers: CallerTable, detection: Detection, attacks: Attacks, hub: Hub, clock: Callable[[], float]
     ) -> None:
-        self._views = views
+        self._callers = callers
         self._detection = detection
         self._attacks = attacks
         self._hub = hub
@@ -62,7 +61,7 @@ class Acting:
         unknown = sorted(set(asked) - _FIELDS)
         if unknown:
             raise Refused(400, f"{unknown[0]!r:.60} is no field; there are {', '.join(sorted(_FIELDS))}\n")
-        caller = self._views.name_of(key) or _named(key, asked.get("name"))
+        caller = self._named(key, asked.get("name"))
         reason, model = _reason(asked.get("reason")), _model(asked.get("model"))
         now = self._clock()
         until = _until(kind, asked.get("seconds"), now)
@@ -87,11 +86,22 @@ class Acting:
             TooManyDecisionsError: there is no room for it.
         """
         ended = self._detection.apply(action)
+        self._callers.remember(action.caller)
         self._attacks.released(ended, self._clock())
         taken = _told(action, address)
         self._hub.publish(taken)
         event(log, logging.WARNING, "operator's decision", **action.to_json())
         return taken
+
+    def _named(self, key: str, name: object) -> str:
+        known = self._callers.by_key(key)
+        if known is not None:
+            return known.name
+        if isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARS and caller_key(name) == key:
+            return name
+        raise Refused(
+            404, "there is no such caller; to decide about one that has not called yet, send its id as `name`\n"
+        )
 
     def _immune(self, caller: str, model: str | None, now: float) -> bool:
         return any(
@@ -113,12 +123,6 @@ def _told(action: Action, address: str) -> ActionEvent:
         until=None if action.until is None else stamp(action.until),
         owasp_aisvs=(AISVS_ACTION,),
     )
-
-
-def _named(key: str, name: object) -> str:
-    if isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARS and caller_key(name) == key:
-        return name
-    raise Refused(404, "there is no such caller; to decide about one that has not called yet, send its id as `name`\n")
 
 
 def _reason(value: object) -> str:

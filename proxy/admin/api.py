@@ -36,14 +36,14 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
         return await views.caller(request.match_info["key"]) or _missing("caller")
 
     async def attacks(request: web.Request) -> Any:
-        return views.attack_list(_asked(request, ("model", "technique", "step")))
+        return await views.attack_list(_asked(request, ("model", "technique", "step")))
 
     async def attack(request: web.Request) -> Any:
         return views.attack(request.match_info["id"]) or _missing("attack")
 
     async def models(request: web.Request) -> Any:
         del request
-        return views.model_list()
+        return await views.model_list()
 
     async def events(request: web.Request) -> Any:
         return views.events(_number(request, "limit", 50, 1, MAX_PAGE), _number(request, "offset", 0, 0, 10**9))

@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _MAX_HEADER_BYTES = 8190
+PIECE = 16 * 2**10
 _MAX_CONNECTIONS = 100
 """The listen queue; scrapes and probes come one at a time."""
 
@@ -138,9 +139,21 @@ def _config(config: Callable[[], Config]) -> Handler:
     return handler
 
 
-def _verdicts(verdicts: Callable[[str | None], list[dict[str, Any]]]) -> Handler:
-    async def handler(request: web.Request) -> web.Response:
-        return web.json_response({"verdicts": verdicts(request.query.get("model"))})
+def _verdicts(verdicts: Callable[[str | None], AsyncIterator[dict[str, Any]]]) -> Handler:
+    """There may be thousands, so they go out as they are written."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+        await response.prepare(request)
+        text = '{"verdicts": ['
+        async for verdict in verdicts(request.query.get("model")):
+            text += json.dumps(verdict)
+            if len(text) > PIECE:
+                await response.write(text.encode())
+                text = ""
+            text += ", "
+        await response.write((text.removesuffix(", ") + "]}").encode())
+        return response
 
     return handler
 

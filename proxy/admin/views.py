@@ -4,11 +4,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from heapq import nlargest, nsmallest
+from operator import itemgetter
 from typing import Any
 
 from proxy.activity import CallerRecord, CallerTable, Traffic, caller_key
 from proxy.activity.attacks import Attack, Attacks
-from proxy.config.detection import STEPS
+from proxy.config.detection import STEPS, StepName
 from proxy.config.schema import Config
 from proxy.detection import Detection
 from proxy.events import Hub
@@ -17,7 +19,7 @@ from proxy.metrics.labels import label_value
 from proxy.policy import Action, Verdict
 
 MAX_PAGE = 200
-AT_ONCE = 250
+AT_ONCE = 100
 """Entries that are worked on before the event loop gets its turn."""
 
 Json = dict[str, Any]
@@ -63,58 +65,58 @@ class Views:
 
     async def caller_list(self, asked: Asked) -> Json:
         """Callers, with the hardest that stands against each."""
-        verdicts, decisions = self._by_caller()
-        known = {record.name: record for record in self.callers.records()}
-        for name in (*verdicts, *decisions):
-            known.setdefault(name, _stranger(name))
+        policy, now = self.detection.policy, self.clock()
+        decisions = self._decisions()
+        records = self.callers.records()
+        known = {record.name for record in records}
+        names = {each.subject.id for each in policy.held() if each.subject.kind == "caller"} | set(decisions)
+        records += [_stranger(name) for name in names - known]
+        order = _ORDERS.get(asked.sort, _ORDERS["score"])
         found = []
-        for at, record in enumerate(known.values()):
-            if at % AT_ONCE == AT_ONCE - 1:
+        for at, record in enumerate(records, 1):
+            against = _Against(record, policy.of_caller(record.name, now), decisions.get(record.name, []), now)
+            if _wanted(against, asked.filters):
+                found.append((order(against), record.last, at, against))
+            if at % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            row = _row(record, verdicts.get(record.name, []), decisions.get(record.name, []), self.clock())
-            if _wanted(row, record, asked.filters):
-                found.append(row)
-        found.sort(key=lambda row: row["last"], reverse=True)
-        found.sort(key=_ORDERS.get(asked.sort, _ORDERS["score"]), reverse=asked.descending)
-        return {"callers": found[asked.offset : asked.offset + asked.limit], "total": len(found), "now": self.clock()}
+        first = nlargest if asked.descending else nsmallest
+        page = [each[3].to_json() for each in first(asked.offset + asked.limit, found, _PLACE)[asked.offset :]]
+        return {"callers": page, "total": len(found), "now": self.clock()}
 
     async def caller(self, key: str) -> Json | None:
         """One caller with everything that is known of it; None if it is unknown."""
-        verdicts, decisions = self._by_caller()
-        record = self.callers.by_key(key) or next(
-            (_stranger(name) for name in {*verdicts, *decisions} if caller_key(name) == key), None
-        )
+        record = self.callers.by_key(key)
         if record is None:
             return None
         now = self.clock()
-        own, decided = verdicts.get(record.name, []), decisions.get(record.name, [])
+        decided = self._decisions().get(record.name, [])
+        against = _Against(record, self.detection.policy.of_caller(record.name, now), decided, now)
         shown = printable(record.name)
         events = [content for _, _, content in self.hub.since(0) if _about(content, shown)]
-        return _row(record, own, decided, now) | {
+        return against.to_json() | {
             "models": dict(record.models),
             "manual": _decision(decided[-1]) if decided else None,
             "decisions": [_decision(each) for each in decided],
-            "verdicts": [each.to_json(now) for each in own],
+            "verdicts": [each.to_json(now) for each in against.verdicts],
             "evidence": await self.detection.history(record.name),
             "events": events[: -50 - 1 : -1],
             "now": now,
         }
 
-    def attack_list(self, asked: Asked) -> Json:
+    async def attack_list(self, asked: Asked) -> Json:
         """Attacks, the latest first, those that are over included."""
-        found = []
-        for attack in self.attacks.all():
-            verdict = attack.verdict
-            given = {
-                "model": printable(verdict.model),
-                "technique": verdict.technique.value,
-                "step": "" if attack.ended else str(verdict.step),
-            }
-            if all(given[name] == value for name, value in asked.filters.items() if name in given and value):
-                found.append(attack)
-        now = self.clock()
-        page = found[asked.offset : asked.offset + asked.limit]
-        return {"attacks": [_attack(each, now) for each in page], "total": len(found), "now": now}
+        found = self.attacks.all()
+        if model := asked.filters.get("model"):
+            found = [each for each in found if model in (each.verdict.model, printable(each.verdict.model))]
+        if technique := asked.filters.get("technique"):
+            found = [each for each in found if each.verdict.technique.value == technique]
+        if step := asked.filters.get("step"):
+            found = [each for each in found if not each.ended and step in (each.verdict.step, "any")]
+        page = []
+        for attack in found[asked.offset : asked.offset + asked.limit]:
+            page.append(_attack(attack, self.clock()))
+            await asyncio.sleep(0)
+        return {"attacks": page, "total": len(found), "now": self.clock()}
 
     def attack(self, name: str) -> Json | None:
         """One attack; None if it is unknown."""
@@ -125,11 +127,11 @@ class Views:
         callers = [{"key": caller_key(caller), "name": printable(caller), "rows": count} for caller, count in rows]
         return _attack(attack, now) | {"callers": callers, "now": now}
 
-    def model_list(self) -> Json:
+    async def model_list(self) -> Json:
         """The configured models: their protections with modes, and what verdicts stand in which mode."""
         now = self.clock()
         counts: dict[str, dict[str, int]] = defaultdict(lambda: {"enforce": 0, "shadow": 0})
-        for verdict in self.detection.policy.verdicts(now):
+        for verdict in await self.detection.survey():
             counts[verdict.model][verdict.mode] += 1
         return {"models": [self._model(name, counts[name]) for name in self.config().models], "now": now}
 
@@ -143,24 +145,12 @@ class Views:
         points = self.traffic.points(seconds)
         return {"points": points, "seconds": 1, "now": self.clock(), "last_attack": self.attacks.last}
 
-    def name_of(self, key: str) -> str | None:
-        """A caller's id by its key, if it is known."""
-        record = self.callers.by_key(key)
-        if record is not None:
-            return record.name
-        verdicts, decisions = self._by_caller()
-        return next((name for name in {*verdicts, *decisions} if caller_key(name) == key), None)
-
-    def _by_caller(self) -> tuple[dict[str, list[Verdict]], dict[str, list[Action]]]:
-        now = self.clock()
-        verdicts: dict[str, list[Verdict]] = {}
-        for each in self.detection.policy.verdicts(now):
-            if each.subject.kind == "caller":
-                verdicts.setdefault(each.subject.id, []).append(each)
-        decisions: dict[str, list[Action]] = {}
-        for action in self.detection.policy.manual.standing(now):
-            decisions.setdefault(action.caller, []).append(action)
-        return verdicts, decisions
+    def _decisions(self) -> dict[str, list[Action]]:
+        """By caller, the latest last."""
+        found: dict[str, list[Action]] = {}
+        for action in self.detection.policy.manual.standing(self.clock()):
+            found.setdefault(action.caller, []).append(action)
+        return found
 
     def _model(self, name: str, standing: dict[str, int]) -> Json:
         model, watched = self.config().models[name], self.detection.of(name)
@@ -190,45 +180,72 @@ def _stranger(name: str) -> CallerRecord:
     return CallerRecord(caller_key(name), name, "", 0.0, 0.0)
 
 
-def _row(record: CallerRecord, verdicts: list[Verdict], decisions: list[Action], now: float) -> Json:
-    worst = max(verdicts, key=lambda each: (each.level, each.mode == "enforce"), default=None)
-    return {
-        "key": record.key,
-        "name": printable(record.name),
-        "group": printable(record.group),
-        "step": worst.step if worst else None,
-        "mode": worst.mode if worst else None,
-        "score": round(max((each.score(now) for each in verdicts), default=0.0), 2),
-        "techniques": sorted({each.technique.value for each in verdicts}),
-        "manual": decisions[-1].kind if decisions else None,
-        "calls": record.calls,
-        "rows": record.rows,
-        "refused": record.refused,
-        "first": record.first or None,
-        "last": record.last,
-    }
+class _Against:
+    """A caller and what stands against it, or for it."""
+
+    __slots__ = ("decisions", "record", "score", "verdicts", "worst")
+
+    def __init__(self, record: CallerRecord, verdicts: list[Verdict], decisions: list[Action], now: float) -> None:
+        self.record = record
+        self.verdicts = verdicts
+        self.decisions = decisions
+        self.worst = max(verdicts, key=lambda each: (each.level, each.mode == "enforce"), default=None)
+        self.score = max((each.score(now) for each in verdicts), default=0.0)
+
+    @property
+    def step(self) -> StepName | None:
+        return None if self.worst is None else self.worst.step
+
+    @property
+    def manual(self) -> str | None:
+        return self.decisions[-1].kind if self.decisions else None
+
+    def to_json(self) -> Json:
+        record = self.record
+        return {
+            "key": record.key,
+            "name": printable(record.name),
+            "group": printable(record.group),
+            "step": self.step,
+            "mode": None if self.worst is None else self.worst.mode,
+            "score": round(self.score, 2),
+            "techniques": sorted({each.technique.value for each in self.verdicts}),
+            "manual": self.manual,
+            "calls": record.calls,
+            "rows": record.rows,
+            "refused": record.refused,
+            "first": record.first or None,
+            "last": record.last or None,
+        }
 
 
-_ORDERS: Mapping[str, Callable[[Json], Any]] = {
-    "name": lambda row: row["name"],
-    "step": lambda row: (STEPS.index(row["step"]) if row["step"] else -1, row["mode"] == "enforce", row["score"]),
-    "score": lambda row: (row["manual"] == "block", row["score"]),
-    "calls": lambda row: row["calls"],
-    "rows": lambda row: row["rows"],
-    "refused": lambda row: row["refused"],
-    "last": lambda row: row["last"],
+def _rank(row: _Against) -> tuple[int, bool, float]:
+    step = row.step
+    enforced = row.worst is not None and row.worst.mode == "enforce"
+    return STEPS.index(step) if step else -1, enforced, row.score
+
+
+_ORDERS: Mapping[str, Callable[[_Against], Any]] = {
+    "name": lambda row: row.record.name,
+    "step": _rank,
+    "score": lambda row: (row.manual == "block", row.score),
+    "calls": lambda row: row.record.calls,
+    "rows": lambda row: row.record.rows,
+    "refused": lambda row: row.record.refused,
+    "last": lambda row: row.record.last,
 }
 SORTS = tuple(_ORDERS)
+_PLACE = itemgetter(0, 1, 2)
 
 
-def _wanted(row: Json, record: CallerRecord, filters: Mapping[str, str]) -> bool:
-    text = filters.get("q", "").lower()
+def _wanted(row: _Against, filters: Mapping[str, str]) -> bool:
+    text, record = filters.get("q", "").lower(), row.record
     model, step, technique = (filters.get(name, "") for name in ("model", "step", "technique"))
     return (
-        (not text or text in row["name"].lower() or text in row["group"].lower() or text == record.key)
+        (not text or text in record.name.lower() or text in record.group.lower() or text == record.key)
         and (not model or label_value(model) in record.models)
-        and (not step or (row["step"] is not None if step == "any" else row["step"] == step))
-        and (not technique or technique in row["techniques"])
+        and (not step or (row.step is not None and step in ("any", row.step)))
+        and (not technique or any(each.technique.value == technique for each in row.verdicts))
     )
 
 

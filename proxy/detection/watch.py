@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,6 +43,8 @@ PACE = 0.02
 """Seconds between batches: observations gather meanwhile, and the loop has the interpreter to itself."""
 DELAY = 0.25, 1.0
 """Seconds for which an answer is held back on the step `slow`, thrown anew for each."""
+AT_ONCE = 100
+"""Verdicts that are looked at before the event loop gets its turn."""
 MAX_ROWS = 4096
 """Rows of one call that are observed; the others are counted."""
 
@@ -270,15 +272,14 @@ class Detection:
         """Ends the detectors' thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def verdicts(self, model: str | None = None) -> list[dict[str, Any]]:
+    async def verdicts(self, model: str | None = None) -> AsyncIterator[dict[str, Any]]:
         """All verdicts that stand and what operators decided, for the admin port."""
-        now = self._clock()
-        manual = [
-            each for each in self.policy.manual.standing(now) if model in (None, each.model) or each.model is None
-        ]
-        return [verdict.to_json(now) for verdict in self.policy.verdicts(now, model)] + [
-            each.as_verdict() for each in manual
-        ]
+        for verdict in await self.survey():
+            if model in (None, verdict.model):
+                yield verdict.to_json(self._clock())
+        for action in self.policy.manual.standing(self._clock()):
+            if model in (None, action.model) or action.model is None:
+                yield action.as_verdict()
 
     async def history(self, caller: str) -> list[dict[str, Any]]:
         """By model: how near a caller's rows were, and how far a copy of its making would have come."""
@@ -293,6 +294,16 @@ class Detection:
     def forgotten(self) -> int:
         """Callers whose history was forgotten."""
         return sum(watched.history.evicted for watched in self._watched.values())
+
+    async def survey(self) -> list[Verdict]:
+        """All verdicts that stand, looked at a few at a time, so that calls are answered meanwhile."""
+        found = []
+        for at, verdict in enumerate(self.policy.held(), 1):
+            if self.policy.stands(verdict, self._clock()):
+                found.append(verdict)
+            if at % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     def standing_verdicts(self) -> list[Verdict]:
         """All verdicts that stand."""

@@ -6,7 +6,7 @@ stand in annotations, which do not make an alert another one.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ class Alerts:
     def __init__(
         self,
         settings: Settings,
-        standing: Callable[[], Iterable[Verdict]],
+        standing: Callable[[], Awaitable[Iterable[Verdict]]],
         counted: Counted,
         clock: Callable[[], float],
     ) -> None:
@@ -93,7 +93,7 @@ class Alerts:
     async def push(self, session: aiohttp.ClientSession) -> None:
         """Sends what fires, and what has ended since the last time."""
         now = self._clock()
-        firing = self._alerts(now)
+        firing = self._alerts(await self._standing(), now)
         ended = [alert | {"endsAt": stamp(now)} for labels, alert in self._firing.items() if labels not in firing]
         alerts = [*firing.values(), *ended]
         if not alerts:
@@ -102,9 +102,9 @@ class Alerts:
         # What ended is told again until somebody has heard it.
         self._firing = firing if any(taken) else self._firing | firing
 
-    def _alerts(self, now: float) -> dict[Labels, dict[str, Any]]:
+    def _alerts(self, standing: Iterable[Verdict], now: float) -> dict[Labels, dict[str, Any]]:
         found: dict[Labels, _Alert] = {}
-        for verdict in self._standing():
+        for verdict in standing:
             if verdict.step in (None, "observe") or (verdict.mode == "shadow" and not self._settings.shadow):
                 continue
             labels = self._labels(verdict)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from proxy.config.events import Alertmanager, AuditLog
@@ -31,7 +31,9 @@ class Outlets:
         clock: seconds since 1970.
     """
 
-    def __init__(self, standing: Callable[[], Iterable[Verdict]], counted: Counted, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, standing: Callable[[], Awaitable[Iterable[Verdict]]], counted: Counted, clock: Callable[[], float]
+    ) -> None:
         self._standing = standing
         self._counted = counted
         self._clock = clock

@@ -115,6 +115,24 @@ class Policy:
             self._spare(verdict, now)
         return found
 
+    def held(self) -> list[Verdict]:
+        """All verdicts, those too that have run out and are not forgotten yet."""
+        return list(self._verdicts.values())
+
+    def stands(self, verdict: Verdict, now: float) -> bool:
+        """Whether a verdict is still held, and on any step; settles it."""
+        if self._verdicts.get((verdict.model, verdict.subject, verdict.technique)) is not verdict:
+            return False
+        verdict.settle(now)
+        self._spare(verdict, now)
+        return verdict.level >= 0
+
+    def of_caller(self, caller: str, now: float) -> list[Verdict]:
+        """The verdicts that stand on one caller."""
+        subject = Subject("caller", caller)
+        found = [each for model in self._models for each in self._by_subject.get((model, subject), {}).values()]
+        return [verdict for verdict in found if self.stands(verdict, now)]
+
     def standing(self, model: str, caller: str, groups: Sequence[str], now: float) -> Standing:
         """How a caller stands by itself and by its groups; the hardest step counts, and refusing before silence."""
         if not self._by_subject:

@@ -169,7 +169,7 @@ class Standing:
         reading = Reading("d", "d.s", Subject("caller", caller), technique, 7.0, self.now, 9, 12, 34, note="why")
         self.policy.judge("m", [Finding(reading, surprise, 0.5, False)], self.now)
 
-    def __call__(self) -> Any:
+    async def __call__(self) -> Any:
         return self.policy.verdicts(self.now)
 
 
