@@ -13,7 +13,7 @@ COPY protos protos
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /src/dist . \
  && python -m venv --without-pip /opt/tensorwall \
  && python -m pip --python /opt/tensorwall install --no-cache-dir --constraint constraints.txt \
-      "$(echo /src/dist/tensorwall-*.whl)[redis,images]"
+      "$(echo /src/dist/tensorwall-*.whl)[redis,images,capture]"
 
 FROM python:3.13-slim
 COPY --from=build /opt/tensorwall /opt/tensorwall

@@ -1,9 +1,9 @@
 """From recorded benign traffic to a profile.
 
 First what near means (distances to the nearest among so many rows of other callers, shared hashes). Then the engine
-sees the observations three times, in their order, each time with what was learned before: what benign components look
-like; how far each statistic of each benign subject goes; what callers' evidence comes to, all detectors together. The
-components are halved at random, and how novel a benign component is, is measured against the other half (cross-fitting).
+sees the observations three times, in their order, each time with what was learned before: what benign traces of near
+rows look like; how far each statistic of each benign subject goes; what callers' evidence comes to, all detectors
+together.
 """
 
 import math
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.benign import SAMPLE, Benign
+from detectors.course import Course
 from detectors.detector import Detector
-from detectors.engine import Engine
+from detectors.engine import STATISTICS, Engine
 from detectors.features.scaling import Scaling
 from detectors.findings import Reading, Subject, Technique, evidence
-from detectors.novelty import WHAT, Novelty, Point
+from detectors.novelty import VIEWS, Novelty, point
 from detectors.observation import Observation
 from detectors.profile import Profile
 from detectors.tail import Tail
@@ -32,10 +33,11 @@ MIN_ROWS = 500
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536)
 PROBES = 512
 LEAST_SHARED = 8
-MARGIN = 0.5
+FOLDS = 10
+MARGIN = 0.8
 """Decades added to what benign callers reached: thresholds are estimates, and the next ones reach a little further."""
 _SNAPSHOTS = 12
-"""Points kept of one component, however often it was read."""
+"""Courses kept of one trace, however often it was read."""
 
 
 class CalibrationError(Exception):
@@ -68,7 +70,7 @@ def calibrate(
         model: its name.
         salt: of the features.
         rate: share of benign callers that may be found wrongly.
-        rng: samples rows and halves components.
+        rng: samples rows and deals callers to folds.
         scaling: of inputs' columns.
         own: detectors of the operator's.
 
@@ -92,7 +94,7 @@ def calibrate(
         shared=_shared(columns, rng),
         benign=_sample(observations, rng),
     )
-    novelty, tails = _components(observations, profile, rng)
+    novelty, tails = _courses(observations, profile, rng)
     profile = replace(profile, novelty=novelty, tails=tails)
     profile = replace(profile, tails=_tails(observations, profile, own))
     return replace(profile, levels=_levels(observations, profile, own))
@@ -187,49 +189,61 @@ def batches(observations: Sequence[Observation]) -> Iterator[Sequence[Observatio
         yield observations[at : at + BATCH]
 
 
-def _components(
+def _courses(
     observations: Sequence[Observation], profile: Profile, rng: np.random.Generator
 ) -> tuple[dict[str, Novelty], dict[str, Tail]]:
-    points: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
-    engine = Engine(profile, told=lambda name, component, point: points[name][component].append(point))
+    """What benign traces are like in each view, and how far those of each tenth are from the others (cross-fitting)."""
+    courses: dict[str, dict[str, list[Course]]] = defaultdict(lambda: defaultdict(list))
+    engine = Engine(profile, told=lambda kind, trace, found: courses[kind][trace].append(found))
     for batch in batches(observations):
         for _ in engine.readings(batch):
             pass
     novelty, tails = {}, {}
-    for name in ("query_provenance", "pooled_provenance"):
-        found = list(points[name].values())
-        order = rng.permutation(len(found))
-        halves = [[found[at] for at in order[::2]], [found[at] for at in order[1::2]]]
-        measures = [_novelty(half, rng) for half in halves]
-        highest = [
-            max(map(measure, each)) for half, measure in zip(halves, measures[::-1], strict=True) for each in half
-        ]
-        novelty[name] = _novelty(found, rng)
-        tails[f"{name}.novelty"] = Tail.of(highest, profile.callers)
+    for kind, traces in courses.items():
+        by_party: dict[str, list[list[Course]]] = defaultdict(list)
+        for trace, found in traces.items():
+            by_party[trace if trace.startswith("\0") else trace.partition("\0")[0]].append(found)
+        parties = list(by_party.values())
+        order = rng.permutation(len(parties))
+        folds = [order[at::FOLDS] for at in range(FOLDS)]
+        for view in VIEWS:
+            name = f"{kind}{view}"
+            highest = []
+            for fold in folds:
+                measure = _novelty(view, [parties[at] for at in order if at not in set(fold)], rng)
+                highest += [max(measure(found) for trace in parties[at] for found in trace) for at in fold]
+            novelty[name] = _novelty(view, parties, rng)
+            tails[name] = Tail.of(highest, profile.callers)
     return novelty, tails
 
 
-def _novelty(components: Sequence[list[Point]], rng: np.random.Generator) -> Novelty:
-    points = [point for each in components for point in _thinned(each)]
-    return Novelty.of(np.array(points).reshape(-1, len(WHAT)), rng)
+def _novelty(view: str, parties: Sequence[list[list[Course]]], rng: np.random.Generator) -> Novelty:
+    points = [point(view, found) for party in parties for trace in party for found in _thinned(trace)]
+    return Novelty.of(view, np.array(points).reshape(-1, len(VIEWS[view])), rng)
 
 
-def _thinned(points: list[Point]) -> list[Point]:
+def _thinned(courses: list[Course]) -> list[Course]:
     """Early and late ones alike."""
-    picked = np.unique(np.geomspace(1, len(points), min(len(points), _SNAPSHOTS)).round().astype(int)) - 1
-    return [points[at] for at in picked]
+    picked = np.unique(np.geomspace(1, len(courses), min(len(courses), _SNAPSHOTS)).round().astype(int)) - 1
+    return [courses[at] for at in picked]
 
 
 def _tails(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> dict[str, Tail]:
-    """Of every statistic; of novelty, what was measured against the other half stays."""
+    """Of every statistic; of the views, what was measured against the other folds stays."""
     highest: dict[str, dict[Subject, float]] = defaultdict(dict)
     engine = Engine(profile, own)
     for batch in batches(observations):
         for reading in engine.readings(batch):
             held = highest[reading.statistic]
-            held[reading.subject] = max(held.get(reading.subject, -np.inf), reading.value)
-    found = {name: Tail.of(values.values(), profile.callers) for name, values in highest.items()}
+            for subject in _subjects(reading):
+                held[subject] = max(held.get(subject, -np.inf), reading.value)
+    found = {name: Tail.of(highest[name].values(), profile.callers) for name in (*STATISTICS, *highest)}
     return {**found, **profile.tails}
+
+
+def _subjects(reading: Reading) -> list[Subject]:
+    """Of whom benign values are held: of near rows, those who sent several of them; a subject reads its largest."""
+    return [Subject("caller", caller) for caller in blamed(reading)] or [reading.subject]
 
 
 def _levels(observations: Sequence[Observation], profile: Profile, own: Sequence[Detector]) -> dict[str, float]:

@@ -13,6 +13,7 @@ many natural rows.
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -59,7 +60,6 @@ class DistanceDistribution:
         serials = party.serials[self._recent.kept(party.serials)]
         places = self._recent.places(serials)
         distances = nearest_earlier(self._recent.embeddings[places], self._recent.classes[places])
-        distances = distances[distances > SAME]
         if len(distances) < MIN_DISTANCES:
             return None
         fit = shapiro_francia(distances)
@@ -86,19 +86,38 @@ def nearest_earlier(embeddings: NDArray[np.float32], classes: NDArray[np.int32])
         classes: (rows,).
 
     Returns:
-        (at most rows - classes,) in the order of the rows of each class.
+        (at most rows - classes,) in the order of the rows of each class; repeats have none.
     """
+    order = np.argsort(classes, kind="stable")
+    ordered, embeddings = classes[order], embeddings[order]
+    squares = np.einsum("ij,ij->i", embeddings, embeddings, dtype=np.float64)
+    edges = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(ordered)]
     found = []
-    for category in np.unique(classes):
-        own = embeddings[classes == category].astype(np.float64)
-        if len(own) < 3:
+    for begin, end in pairwise(edges):
+        if end - begin < 3:
             continue
-        squares = (own**2).sum(axis=1)
-        gaps = squares[:, np.newaxis] + squares - 2 * own @ own.T
-        gaps[np.triu_indices(len(own))] = np.inf
-        distances = np.sqrt(gaps[1:].min(axis=1).clip(0))
-        found.append(distances / max(float(np.median(distances)), SAME))
+        own = embeddings[begin:end].astype(np.float64)
+        gaps = own @ own.T
+        gaps *= -2
+        gaps += squares[begin:end]
+        gaps += _not_earlier(end - begin)
+        nearest = np.sqrt((gaps[1:].min(axis=1) + squares[begin + 1 : end]).clip(0))
+        nearest = nearest[nearest > SAME]  # of a repeat, rounding would be all that is left
+        if len(nearest):
+            found.append(nearest / middle(nearest))
     return np.concatenate(found) if found else np.zeros(0)
+
+
+def middle(values: NDArray[np.float64]) -> float:
+    """The median, of few values: numpy's own looks after much more."""
+    ordered = np.sort(values)
+    return float(ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
+
+
+@lru_cache(64)
+def _not_earlier(count: int) -> NDArray[np.float64]:
+    """(count, count): infinite where the column is no earlier row, else 0."""
+    return np.where(np.tri(count, k=-1, dtype=np.bool_), 0.0, np.inf)
 
 
 def shapiro_francia(values: NDArray[np.float64]) -> float:

@@ -12,11 +12,11 @@ from detectors.findings import Finding, Reading, Subject
 from detectors.graph import Graph
 from detectors.hardness import Hardness
 from detectors.indexes import EmbeddingIndex, FingerprintIndex
-from detectors.novelty import WHAT, Novelty
+from detectors.novelty import VIEWS
 from detectors.observation import Observation
 from detectors.parties import Parties
 from detectors.profile import Profile
-from detectors.provenance import Provenance, Told
+from detectors.provenance import ALONE, MEASURED, SPREAD, Provenance, Told
 from detectors.rows import RecentRows
 from detectors.search import SearchProgress
 
@@ -29,6 +29,19 @@ DETECTORS = (
     "search_progress",
 )
 BUDGET = "extraction_monitor.budget"
+STATISTICS = (
+    *(
+        f"{detector}.{kind}{what}"
+        for detector in ("query_provenance", "pooled_provenance")
+        for kind in (ALONE, SPREAD)
+        for what in (*MEASURED[kind], *VIEWS)
+    ),
+    *(f"search_progress.{what}" for what in ("climb", "fall", "neighbourhoods")),
+    *(f"hardness.{what}" for what in ("margins", "entropies", "embedding")),
+    "distance_distribution.non_normality",
+    BUDGET,
+)
+"""What the built-in detectors read."""
 
 
 class Engine:
@@ -89,10 +102,9 @@ def _built_in(profile: Profile, told: Told | None) -> Iterator[Detector]:
     pooled = Graph(EmbeddingIndex(recent, profile.radius, np.random.default_rng(seed)), recent, "pooled-")
     queries = Graph(FingerprintIndex(recent, profile.shared), recent, "query-")
     radius = float(profile.radius(np.array([256]))[0])
-    unknown = Novelty(np.zeros((0, len(WHAT))), np.zeros(len(WHAT)), np.ones(len(WHAT)))
     for name, graph in (("query_provenance", queries), ("pooled_provenance", pooled)):
-        yield Provenance(name, graph, profile.novelty.get(name, unknown), radius, told)
-    yield SearchProgress(pooled, parties, radius)
+        yield Provenance(name, graph, recent, profile.novelty, radius, told)
+    yield SearchProgress(recent, pooled, parties, radius)
     yield DistanceDistribution(recent, parties)
     yield Hardness(recent, parties, pooled, profile.benign)
     budget = profile.tails.get(BUDGET)

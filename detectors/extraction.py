@@ -39,26 +39,36 @@ _MEMORY = 0.995
 
 
 class Surrogate:
-    """Softmax regression that learns row by row. Memory: two (DIMENSIONS + 1, MAX_CLASSES) float64, 0.3 MB."""
+    """Softmax regression that learns row by row, over the classes that it was told of so far.
+
+    Memory: two (DIMENSIONS + 1, MAX_CLASSES) float64, 0.3 MB.
+    """
 
     def __init__(self) -> None:
         self.fidelity = 0.0
-        self._weights = np.zeros((DIMENSIONS + 1, MAX_CLASSES))
-        self._squares = np.full((DIMENSIONS + 1, MAX_CLASSES), 1e-6)
+        self._known = 1
+        self._weights = np.zeros((MAX_CLASSES, DIMENSIONS + 1))
+        self._squares = np.full((MAX_CLASSES, DIMENSIONS + 1), 1e-6)
 
     def learn(self, embeddings: Floats, classes: Classes) -> None:
         """Foretells the classes of rows, then learns them."""
         targets = classes % MAX_CLASSES
-        inputs = np.concatenate([embeddings, np.ones((len(embeddings), 1))], axis=1)
-        scores = inputs @ self._weights
+        inputs = np.ones((len(embeddings), DIMENSIONS + 1))
+        inputs[:, :-1] = embeddings
+        scores = inputs @ self._weights[: self._known].T
         for right in (scores.argmax(axis=1) == targets).tolist():
             self.fidelity = _MEMORY * self.fidelity + (1 - _MEMORY) * right
+        known = int(targets.max()) + 1
+        if known > self._known:
+            self._known = known
+            scores = inputs @ self._weights[:known].T
+        weights, squares = self._weights[: self._known], self._squares[: self._known]
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)
         scores[np.arange(len(targets)), targets] -= 1
-        gradient: NDArray[np.float64] = inputs.T @ scores / len(targets)
-        self._squares += gradient**2
-        self._weights -= _RATE * gradient / np.sqrt(self._squares)
+        gradient: NDArray[np.float64] = scores.T @ inputs / len(targets)
+        squares += gradient**2
+        weights -= _RATE * gradient / np.sqrt(squares)
 
 
 @dataclass(slots=True)
@@ -91,12 +101,12 @@ class ExtractionMonitor:
     def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         """See `Detector`."""
         self._graph.take(batch)
-        for party, serials in self._parties.take(batch):
-            kept = serials[self._recent.kept(serials)]
-            places = self._recent.places(kept)
-            time = float(self._recent.times[places[-1]]) if len(kept) else party.first
-            spent = self._spend(party.subject, kept, time)
-            if spent >= self._usual and len(kept):
+        touched = self._parties.take(batch)
+        for (party, serials), worth in zip(touched, self._worth([serials for _, serials in touched]), strict=True):
+            time = float(self._recent.times[serials[-1] % self._recent.capacity]) if len(serials) else party.first
+            spent = self._spend(party.subject, worth, time)
+            if spent >= self._usual and len(serials):
+                places = self._recent.places(serials[self._recent.kept(serials)])
                 self._surrogate(party.subject, self._recent.embeddings[places], self._recent.classes[places])
             if spent >= MIN_ROWS and party.due(self.name, STRIDE):
                 yield Reading(
@@ -126,10 +136,17 @@ class ExtractionMonitor:
             {"extraction_progress": highest},
         )
 
-    def _spend(self, subject: Subject, serials: Serials, time: float) -> float:
-        distinct = float(self._graph.distinct(serials).sum())
-        near = len(serials) - distinct - float(self._graph.repeated(serials).sum())
-        added = distinct + NEAR * near
+    def _worth(self, parts: Sequence[Serials]) -> Iterator[float]:
+        """What each part's rows teach."""
+        if not parts:
+            return
+        serials = np.concatenate(parts)
+        near = np.where(self._graph.repeated(serials), 0.0, NEAR)
+        sums = np.concatenate([[0.0], np.where(self._graph.distinct(serials), 1.0, near).cumsum()])
+        ends = np.cumsum([len(part) for part in parts])
+        yield from (sums[ends] - sums[np.concatenate([[0], ends[:-1]])]).tolist()
+
+    def _spend(self, subject: Subject, added: float, time: float) -> float:
         spent = self._spent.get(subject)
         if spent is None:
             spent = self._spent[subject] = _Spent(0.0, time)

@@ -4,24 +4,21 @@ The idea is that of query provenance analysis (arXiv 2405.20641): not one near p
 out of near pairs. What is near, an `Index` says. An exact repeat adds nothing: retries and polling are no search.
 """
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.observation import NO_CLASS, Features, Floats, Observation
+from detectors.observation import Features, Observation
 from detectors.rows import RecentRows, Serials
+from detectors.traces import EVERYONE, Trace
 
 MAX_COMPONENTS = 4096
-MAX_CALLERS = 64
-"""Callers of a component that are told apart."""
-RECENT = 128
-"""Rows of a component that its statistics are made from."""
-MEMBERS = 32
-"""Embeddings kept of a component: by these, later rows are known to belong to it."""
+MAX_TRACES = 8192
 MAX_TAKEN = 512
 """Rows that are looked up together; larger batches are taken in parts."""
 
@@ -68,70 +65,11 @@ class Index(Protocol):
         """Finds what is near to each row, earlier rows of the same batch included, and indexes the rows."""
 
 
-class Link(NamedTuple):
-    """One row of a component: when, whose, what the model said, and how far the nearest earlier row was."""
-
-    time: float
-    caller: str
-    category: int
-    margin: float
-    distance: float
-
-
-@dataclass(slots=True)
-class Component:
-    """Near rows.
-
-    Attributes:
-        id: names it.
-        size: rows that ever joined.
-        changed: rows that joined since it was last read.
-        first: time of the first row.
-        root: class of the first row.
-        links: the latest rows, oldest first.
-        callers: rows by caller.
-        members: embeddings, of the first row and of the latest.
-    """
-
-    id: str
-    size: int = 0
-    changed: int = 0
-    first: float = 0.0
-    root: int = NO_CLASS
-    links: deque[Link] = field(default_factory=lambda: deque(maxlen=RECENT))
-    callers: Counter[str] = field(default_factory=Counter)
-    members: list[Floats] = field(default_factory=list)
-
-    def add(self, link: Link, embedding: Floats) -> None:
-        """A row more."""
-        if not self.links:
-            self.first, self.root = link.time, link.category
-        self.size += 1
-        self.changed += 1
-        self.links.append(link)
-        if link.caller in self.callers or len(self.callers) < MAX_CALLERS:
-            self.callers[link.caller] += 1
-        if len(self.members) < MEMBERS:
-            self.members.append(embedding)
-        else:
-            self.members[1 + self.size % (MEMBERS - 1)] = embedding
-
-    def distances(self) -> NDArray[np.float64]:
-        """Of the latest rows from what they were near to, where that is known."""
-        return np.array([link.distance for link in self.links if link.distance > 0])
-
-    def margins(self) -> NDArray[np.float64]:
-        """Of the latest rows, as seen from the class of the first: negative where the class is another."""
-        signed = [link.margin if link.category == self.root else -link.margin for link in self.links]
-        known: NDArray[np.float64] = np.array(signed)[np.isfinite(signed)]
-        return known
-
-
 class Graph:
-    """Components of near rows of one model, and who takes part in them.
+    """Components of near rows of one model, and the traces that parties leave in them.
 
-    Memory: a label for each of the recent rows, and MAX_COMPONENTS components; the one that was joined longest ago goes
-    first.
+    Memory: a label for each of the recent rows, and MAX_COMPONENTS traces of everyone and MAX_TRACES of parties, each
+    of up to 12 KB; the one that was added to longest ago goes first. A component is its trace of everyone.
 
     Args:
         index: says what is near.
@@ -140,34 +78,51 @@ class Graph:
 
     Attributes:
         dropped: components that were forgotten.
+        dropped_traces: traces of parties that were.
     """
 
     def __init__(self, index: Index, recent: RecentRows, prefix: str) -> None:
-        self.dropped = 0
+        self.dropped = self.dropped_traces = 0
         self._index = index
         self._recent = recent
         self._prefix = prefix
         self._labels = np.full(recent.capacity, -1, dtype=np.int64)
         self._repeats = np.zeros(recent.capacity, dtype=np.bool_)
-        self._components: OrderedDict[int, Component] = OrderedDict()
+        self._components: OrderedDict[int, Trace] = OrderedDict()
+        self._traces: OrderedDict[tuple[int, str], Trace] = OrderedDict()
+        self._sole: OrderedDict[str, str] = OrderedDict()
         self._seen: Sequence[Observation] = ()
-        self._touched: list[Component] = []
+        self._touched: list[Trace] = []
+        self._parties: list[Trace] = []
         self._joined: list[list[str]] = []
 
     def __len__(self) -> int:
         return len(self._components)
 
-    def take(self, batch: Sequence[Observation]) -> list[Component]:
+    @property
+    def traces(self) -> int:
+        """How many traces of parties are remembered."""
+        return len(self._traces)
+
+    def take(self, batch: Sequence[Observation]) -> list[Trace]:
         """Takes a batch in and gives the components that it touched. The same batch again changes nothing."""
-        serials = self._recent.take(batch)
+        self._recent.take(batch)
         if batch is not self._seen:
             self._seen = batch
             self._joined = [[] for _ in batch]
-            touched: dict[int, None] = {}
-            for part in _parts(batch, serials):
-                touched |= dict.fromkeys(self._take(part))
-            self._touched = [self._components[label] for label in touched if label in self._components]
+            touched: dict[int, Trace] = {}
+            parties: dict[int, Trace] = {}
+            for part in _parts(batch, self._recent):
+                for component, traces in self._take(part, batch):
+                    touched[id(component)] = component
+                    parties |= {id(trace): trace for trace in traces}
+            self._touched, self._parties = list(touched.values()), list(parties.values())
         return self._touched
+
+    def of_parties(self, batch: Sequence[Observation]) -> list[Trace]:
+        """The traces of callers, and of groups of several, that a batch touched."""
+        self.take(batch)
+        return self._parties
 
     def joined(self, batch: Sequence[Observation]) -> list[list[str]]:
         """The ids of the components that each observation's rows joined, one a row that did."""
@@ -182,11 +137,10 @@ class Graph:
         """Which rows repeat an earlier one exactly."""
         return self._repeats[self._recent.places(serials)]
 
-    def _take(self, part: "_Part") -> list[int]:
+    def _take(self, part: "_Part", batch: Sequence[Observation]) -> Iterator[tuple[Trace, list[Trace]]]:
         places = self._recent.places(part.batch.serials)
         self._labels[places] = part.batch.serials
         self._repeats[places] = False
-        touched = []
         for near in self._index.take(part.batch):
             place = int(places[near.row])
             self._repeats[place] = near.repeat
@@ -194,10 +148,15 @@ class Graph:
                 self._labels[place] = self._labels[self._recent.places(near.serials[:1])[0]]
                 continue
             label = self._label(near)
-            if label is not None and self._join(label, place, near.distance):
-                touched.append(label)
-                self._joined[part.of[near.row]].append(self._components[label].id)
-        return touched
+            component = None if label is None else self._component(label)
+            if label is None or component is None:
+                continue
+            self._labels[place] = label
+            serial = int(part.batch.serials[near.row])
+            component.add(serial, self._recent)
+            observation = batch[part.of[near.row]]
+            self._joined[part.of[near.row]].append(component.component)
+            yield component, [self._add(label, party, serial) for party in self._several(observation)]
 
     def _label(self, near: Near) -> int | None:
         """The component for which most near rows speak."""
@@ -211,31 +170,44 @@ class Graph:
         best = int(counts.argmax())
         return int(found[best]) if counts[best] >= self._index.needed else None
 
-    def _join(self, label: int, place: int, distance: float) -> bool:
+    def _component(self, label: int) -> Trace | None:
+        """The component of a label, with its first row if it is new; None if it is forgotten, and its first row too."""
         component = self._components.get(label)
         if component is None:
             root = label % self._recent.capacity
             if self._labels[root] != label:
-                return False  # the component is forgotten, and so is its first row
-            component = self._components[label] = Component(f"{self._prefix}{label}")
-            component.add(self._link(root, np.nan), self._recent.embeddings[root].copy())
+                return None
+            component = self._components[label] = Trace(f"{self._prefix}{label}", EVERYONE)
+            component.add(label, self._recent)
+            self._add(label, self._recent.callers[root], label)
             if len(self._components) > MAX_COMPONENTS:
                 self._components.popitem(last=False)
                 self.dropped += 1
         self._components.move_to_end(label)
-        component.add(self._link(place, distance), self._recent.embeddings[place].copy())
-        self._labels[place] = label
-        return True
+        return component
 
-    def _link(self, place: int, distance: float) -> Link:
-        recent = self._recent
-        return Link(
-            float(recent.times[place]),
-            recent.callers[place],
-            int(recent.classes[place]),
-            float(recent.margins[place]),
-            distance,
-        )
+    def _several(self, observation: Observation) -> Iterator[str]:
+        """The caller, and its groups as far as they have other callers too; a group of one is its caller."""
+        yield observation.caller
+        for group in observation.groups:
+            if self._sole.setdefault(group, observation.caller) != observation.caller:
+                self._sole[group] = ""
+            self._sole.move_to_end(group)
+            if not self._sole[group]:
+                yield group
+        while len(self._sole) > MAX_TRACES:
+            self._sole.popitem(last=False)
+
+    def _add(self, label: int, party: str, serial: int) -> Trace:
+        trace = self._traces.get((label, party))
+        if trace is None:
+            trace = self._traces[label, party] = Trace(f"{self._prefix}{label}", party)
+            if len(self._traces) > MAX_TRACES:
+                self._traces.popitem(last=False)
+                self.dropped_traces += 1
+        self._traces.move_to_end((label, party))
+        trace.add(serial, self._recent)
+        return trace
 
 
 class _Part(NamedTuple):
@@ -245,42 +217,18 @@ class _Part(NamedTuple):
     of: list[int]
 
 
-def _parts(observations: Sequence[Observation], serials: Sequence[Serials]) -> Iterator[_Part]:
-    """The rows in parts of at most MAX_TAKEN, but for single observations' own parts."""
-    pieces: list[tuple[int, slice]] = []
-    rows = 0
-    for at, own in enumerate(serials):
-        for begin in range(0, len(own), MAX_TAKEN):
-            piece = slice(begin, min(begin + MAX_TAKEN, len(own)))
-            if pieces and rows + piece.stop - piece.start > MAX_TAKEN:
-                yield _joined(observations, serials, pieces)
-                pieces, rows = [], 0
-            pieces.append((at, piece))
-            rows += piece.stop - piece.start
-    if pieces:
-        yield _joined(observations, serials, pieces)
-
-
-def _joined(
-    observations: Sequence[Observation], serials: Sequence[Serials], pieces: Sequence[tuple[int, slice]]
-) -> _Part:
-    features = [observations[at].features for at, _ in pieces]
-    owners: list[tuple[int, int, Sequence[str]]] = []
-    of: list[int] = []
-    for at, piece in pieces:
-        begin = len(of)
-        of += [at] * (piece.stop - piece.start)
-        owners.append((begin, len(of), (observations[at].caller, *observations[at].groups)))
-    parts = [piece for _, piece in pieces]
-    return _Part(
-        Batch(
-            Features(
-                np.concatenate([each.digests[part] for each, part in zip(features, parts, strict=True)]),
-                np.concatenate([each.fingerprints[part] for each, part in zip(features, parts, strict=True)]),
-                np.concatenate([each.embeddings[part] for each, part in zip(features, parts, strict=True)]),
-            ),
-            np.concatenate([serials[at][piece] for at, piece in pieces]),
-            owners,
-        ),
-        of,
-    )
+def _parts(observations: Sequence[Observation], recent: RecentRows) -> Iterator[_Part]:
+    """The rows that were taken last, in parts of at most MAX_TAKEN."""
+    features = recent.features
+    first = recent.count - len(features)
+    of = [at for at, observation in enumerate(observations) for _ in range(observation.rows)]
+    for begin in range(0, len(of), MAX_TAKEN):
+        part = of[begin : begin + MAX_TAKEN]
+        owners: list[tuple[int, int, Sequence[str]]] = []
+        at = 0
+        for place, own in groupby(part):
+            end = at + sum(1 for _ in own)
+            owners.append((at, end, (observations[place].caller, *observations[place].groups)))
+            at = end
+        rows = slice(begin, begin + len(part))
+        yield _Part(Batch(features[rows], np.arange(first + begin, first + begin + len(part)), owners), part)

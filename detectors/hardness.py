@@ -12,6 +12,7 @@ uncertain (active learning). Evaded by real rows of the model's own domain in th
 many of them that the rest drowns.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -67,8 +68,8 @@ class Hardness:
         classes, times = recent.classes[places], recent.times[places]
         weights = self._benign.weights(classes)
         for what, value, note in (
-            ("margins", *_compared(recent.margins[places], self._benign.margins, weights, "margin")),
-            ("entropies", *_compared(recent.entropies[places], self._benign.entropies, weights, "entropy")),
+            ("margins", *_compared(recent.margins[places], *self._benign.ordered("margins"), weights, "margin")),
+            ("entropies", *_compared(recent.entropies[places], *self._benign.ordered("entropies"), weights, "entropy")),
             ("embedding", self._benign.discrepancy(recent.embeddings[places], weights), "distance of distributions"),
         ):
             yield Reading(
@@ -86,20 +87,33 @@ class Hardness:
 
 
 def _compared(
-    values: NDArray[np.float32], benign: NDArray[np.float32], weights: NDArray[np.float64], name: str
+    values: NDArray[np.float32],
+    order: NDArray[np.int64],
+    benign: NDArray[np.float32],
+    weights: NDArray[np.float64],
+    name: str,
 ) -> tuple[float, str]:
     known = values[np.isfinite(values)]
     if len(known) < MIN_ROWS:
         return 0.0, ""
+    weights = weights[order]
     gap = kolmogorov_smirnov(known, benign, weights)
-    return gap * float(np.sqrt(len(known))), f"mean {name} {known.mean():.2f}, usually {weights @ benign:.2f}"
+    return gap * math.sqrt(len(known)), f"mean {name} {known.mean():.2f}, usually {weights @ benign:.2f}"
 
 
 def kolmogorov_smirnov(values: NDArray[np.float32], benign: NDArray[np.float32], weights: NDArray[np.float64]) -> float:
-    """The largest gap between the distribution of values and that of the weighted benign ones, in [0, 1]."""
-    order = np.argsort(benign)
-    at = np.sort(np.concatenate([values, benign]))
-    own = np.searchsorted(np.sort(values), at, side="right") / len(values)
-    steps = np.concatenate([[0.0], weights[order].cumsum()])
-    theirs = steps[np.searchsorted(benign[order], at, side="right")]
-    return float(np.abs(own - theirs).max())
+    """The largest gap between the distribution of values and that of weighted benign ones, in [0, 1].
+
+    Args:
+        values: (n,).
+        benign: (m,), not falling.
+        weights: (m,), adding up to 1.
+    """
+    ordered = np.sort(values)
+    steps = np.concatenate([[0.0], weights.cumsum()])
+    # The gap is largest at one of the values, or just before one.
+    gaps = [
+        steps[np.searchsorted(benign, ordered, side)] - np.searchsorted(ordered, ordered, side) / len(ordered)
+        for side in ("left", "right")
+    ]
+    return float(np.abs(gaps).max())

@@ -4,7 +4,7 @@ Both are tables of fixed size in which the newest wins, so that a look-up costs 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from detectors.observation import DIMENSIONS, FINGERPRINT, Floats, Hashes
 from detectors.rows import RecentRows, Serials
 
 NOBODY = -1
+REPEAT = -np.inf
+"""The ratio of an exact repeat: closer than anything else."""
 
 
 class FingerprintIndex:
@@ -73,12 +75,14 @@ class _Closest:
     distances: Floats
 
     def take(self, rows: Serials, ratios: Floats, serials: Serials, distances: Floats) -> None:
-        """Keeps what is closer; where a row stands there several times, the last counts."""
-        closer = ratios < self.ratios[rows]
-        chosen = rows[closer]
-        self.ratios[chosen] = ratios[closer]
-        self.serials[chosen] = serials[closer]
-        self.distances[chosen] = distances[closer]
+        """Keeps what is closer. A row may stand there several times."""
+        closer = np.flatnonzero(ratios < self.ratios[rows])
+        if len(closer):
+            closer = closer[np.argsort(-ratios[closer], kind="stable")]  # the last one written is the closest
+            chosen = rows[closer]
+            self.ratios[chosen] = ratios[closer]
+            self.serials[chosen] = serials[closer]
+            self.distances[chosen] = distances[closer]
 
 
 class EmbeddingIndex:
@@ -93,7 +97,7 @@ class EmbeddingIndex:
     rows a cell; at the radius, two rows share a cell of at least one table in about 19 of 20 cases, nearer ones nearly
     always.
 
-    Memory: 16 bytes a cell and table, 25 MB by default, and 0.5 KB a party.
+    Memory: 16 bytes a cell and table, 25 MB by default, and 0.5 KB for each of MAX_PARTIES.
 
     Args:
         recent: the rows.
@@ -109,13 +113,14 @@ class EmbeddingIndex:
     LATEST = 256
     OWN = 64
     MAX_PARTIES = 8192
+    TOGETHER = 128
+    """Rows that are compared with their parties' own at once: 2 MB, which stay in the processor's cache."""
     needed = 1
 
     def __init__(
         self, recent: RecentRows, radius: Callable[[Serials], Floats], rng: np.random.Generator, slots: int = 2**17
     ) -> None:
         self._recent = recent
-        self._radius = radius
         width = self.CELLS * float(radius(np.array([recent.capacity]))[0])
         shape = DIMENSIONS, self.TABLES * self.PROJECTIONS
         self._planes = (rng.standard_normal(shape) / width).astype(np.float32)
@@ -123,34 +128,24 @@ class EmbeddingIndex:
         self._factors = rng.integers(1, 2**62, (self.TABLES, self.PROJECTIONS), dtype=np.int64).astype(np.uint64)
         self._mask = np.uint64(slots - 1)
         self._cells = np.zeros((self.TABLES, slots, self.WAYS), dtype=np.int64)
-        self._own: OrderedDict[str, Serials] = OrderedDict()
+        self._places: OrderedDict[str, int] = OrderedDict()
+        self._own = np.full((self.MAX_PARTIES, self.OWN), NOBODY, dtype=np.int64)
         self._sole: dict[str, str] = {}
-        self._by_age = radius(np.maximum(1, np.arange(self.LATEST + 2 * MAX_TAKEN)))
+        self._by_age = radius(np.maximum(1, np.arange(max(recent.capacity, self.LATEST) + MAX_TAKEN + 1)))
+        self._squares_by_age = self._by_age**2
 
     def take(self, batch: Batch) -> Iterator[Near]:
         """See `Index`."""
         rows = len(batch.serials)
         closest = _Closest(np.full(rows, np.inf, np.float32), np.zeros(rows, np.int64), np.zeros(rows, np.float32))
-        everyone = np.arange(rows)
         self._older(batch, closest)
-        last = int(batch.serials[-1])
-        latest = np.arange(max(0, last + 1 - rows - self.LATEST), last + 1)
-        self._compare(batch, everyone, latest, batch.serials[:, np.newaxis] - latest, closest)
-        for begin, end, (caller, *groups) in batch.owners:
-            self._own_rows(batch, begin, end, caller, closest)
-            for group in groups:
-                if self._sole.setdefault(group, caller) != caller:
-                    self._sole[group] = ""
-                if self._sole[group] != caller:  # else its rows are the caller's
-                    self._own_rows(batch, begin, end, group, closest)
-        while len(self._own) > self.MAX_PARTIES:
-            self._own.popitem(last=False)
+        self._latest(batch, closest)
+        self._own_rows(batch, self._parties(batch), closest)
         while len(self._sole) > self.MAX_PARTIES:
             self._sole.pop(next(iter(self._sole)))
         for row in np.flatnonzero(closest.ratios <= 1).tolist():
             serial = closest.serials[row : row + 1]
-            repeat = closest.ratios[row] < 0
-            yield Near(row, serial, float(closest.distances[row]), bool(repeat))
+            yield Near(row, serial, float(closest.distances[row]), bool(closest.ratios[row] == REPEAT))
 
     def _older(self, batch: Batch, closest: "_Closest") -> None:
         """What the tables know; and the rows into them."""
@@ -166,36 +161,91 @@ class EmbeddingIndex:
             serials = found[rows, columns]
             places = recent.places(serials)
             gaps = np.linalg.norm(recent.embeddings[places] - embeddings[rows], axis=1)
-            ratios = gaps / self._radius(ages[rows, columns])
-            ratios[recent.digests[places] == batch.features.digests[rows]] = -1.0
-            order = np.argsort(-ratios, kind="stable")  # the last one written is the closest
-            closest.take(rows[order], ratios[order], serials[order], gaps[order])
+            ratios = gaps / self._by_age[ages[rows, columns]]
+            ratios[recent.digests[places] == batch.features.digests[rows]] = REPEAT
+            closest.take(rows, ratios, serials, gaps)
 
-    def _own_rows(self, batch: Batch, begin: int, end: int, party: str, closest: "_Closest") -> None:
-        serials = batch.serials[begin:end]
-        own = self._own.get(party)
-        own = serials if own is None else np.concatenate([own[self._recent.kept(own)], serials])
-        if len(own) > 1:
-            places = np.arange(len(own))
-            ages = places[len(own) - len(serials) :, np.newaxis] - places
-            self._compare(batch, np.arange(begin, end), own, ages, closest)
-        self._own[party] = own[-self.OWN :].copy()
-        self._own.move_to_end(party)
+    def _parties(self, batch: Batch) -> dict[int, list[int]]:
+        """The rows of each party, by its place among all."""
+        found: dict[int, list[int]] = {}
+        for begin, end, (caller, *groups) in batch.owners:
+            found.setdefault(self._place(caller), []).extend(range(begin, end))
+            for group in groups:
+                if self._sole.setdefault(group, caller) != caller:
+                    self._sole[group] = ""
+                if self._sole[group] != caller:  # else its rows are the caller's
+                    found.setdefault(self._place(group), []).extend(range(begin, end))
+        return found
 
-    def _compare(self, batch: Batch, rows: Serials, others: Serials, ages: Serials, closest: "_Closest") -> None:
-        """Holds rows against others of a bounded number; ages (rows, others) are positive for earlier ones."""
+    def _place(self, party: str) -> int:
+        """Where a party's own rows are; who was silent longest makes room for a new one."""
+        place = self._places.get(party)
+        if place is None:
+            place = len(self._places)
+            if place == self.MAX_PARTIES:
+                _, place = self._places.popitem(last=False)
+                self._own[place] = NOBODY
+            self._places[party] = place
+        self._places.move_to_end(party)
+        return place
+
+    def _own_rows(self, batch: Batch, parties: Mapping[int, list[int]], closest: "_Closest") -> None:
+        """Holds each row against the OWN rows of its parties before it."""
+        places = np.fromiter(parties, np.int64, len(parties))
+        counts = np.array([len(rows) for rows in parties.values()])
+        rows = np.array([row for own in parties.values() for row in own])
+        # One party's part after the other: its rows so far, then its rows of this batch.
+        before = np.arange(self.OWN)
+        begins = np.cumsum(counts + self.OWN) - (counts + self.OWN)
+        lined_up = np.empty(int(counts.sum()) + self.OWN * len(counts), dtype=np.int64)
+        lined_up[begins[:, np.newaxis] + before] = self._own[places]
+        at = np.arange(len(rows)) + np.repeat(begins - (np.cumsum(counts) - counts), counts)
+        lined_up[at + self.OWN] = batch.serials[rows]
+        self._own[places] = lined_up[(begins + counts)[:, np.newaxis] + before]
+        for begin in range(0, len(rows), self.TOGETHER):
+            part = slice(begin, begin + self.TOGETHER)
+            self._compare_own(batch, rows[part], lined_up[at[part, np.newaxis] + before], closest)
+
+    def _compare_own(self, batch: Batch, rows: Serials, others: Serials, closest: "_Closest") -> None:
+        """Holds each row against (n, OWN) others, the oldest first."""
+        theirs = self._recent.embeddings[self._recent.places(others)]
+        products = (theirs @ batch.features.embeddings[rows][:, :, np.newaxis])[:, :, 0]
+        ages = np.where(self._recent.kept(others), self.OWN - np.arange(self.OWN), 0)
+        self._compare(batch, rows, others, products, ages, closest)
+
+    def _latest(self, batch: Batch, closest: "_Closest") -> None:
+        """Holds all rows against the LATEST before the batch, and against those before them in the batch."""
+        recent, rows, last = self._recent, len(batch.serials), int(batch.serials[-1])
+        latest = np.arange(max(0, last + 1 - rows - self.LATEST), last + 1)
+        products = batch.features.embeddings @ recent.embeddings[recent.places(latest)].T
+        ages = batch.serials[:, np.newaxis] - latest
+        self._compare(batch, np.arange(rows), np.broadcast_to(latest, products.shape), products, ages, closest)
+
+    def _compare(
+        self, batch: Batch, rows: Serials, others: Serials, products: Floats, ages: Serials, closest: "_Closest"
+    ) -> None:
+        """Holds each row against a number of others.
+
+        Args:
+            batch: the rows'.
+            rows: (n,) places in the batch.
+            others: (n, m) serials.
+            products: (n, m) of their embeddings.
+            ages: (n, m), positive for earlier ones that are still known.
+            closest: learns it.
+        """
         recent, features = self._recent, batch.features
         places = recent.places(others)
-        embeddings, theirs = features.embeddings[rows], recent.embeddings[places]
-        squares = (embeddings**2).sum(axis=1)[:, np.newaxis] + (theirs**2).sum(axis=1) - 2 * embeddings @ theirs.T
-        gaps = np.sqrt(squares.clip(0))
-        ratios = gaps / self._by_age[np.clip(ages, 0, len(self._by_age) - 1)]
-        ratios[features.digests[rows][:, np.newaxis] == recent.digests[places]] = -1.0
+        ratios = recent.squares[places] + recent.squares[recent.places(batch.serials[rows])][:, np.newaxis]
+        ratios -= 2 * products
+        ratios /= self._squares_by_age[ages.clip(0)]
+        ratios[features.digests[rows][:, np.newaxis] == recent.digests[places]] = REPEAT
         ratios[ages <= 0] = np.inf
-        best = ratios.argmin(axis=1)
-        at = np.arange(len(rows))
-        exact = np.linalg.norm(embeddings - theirs[best], axis=1)  # near rows, where the squares cancel out
-        closest.take(rows, ratios[at, best], others[best], exact)
+        best = np.arange(len(rows)), ratios.argmin(axis=1)
+        # Exactly, since the squares of near rows cancel out.
+        gaps = np.linalg.norm(features.embeddings[rows] - recent.embeddings[places[best]], axis=1)
+        exact = np.where(np.isfinite(ratios[best]), gaps / self._by_age[ages[best].clip(0)], ratios[best])
+        closest.take(rows, exact, others[best], gaps)
 
     def _slots(self, embeddings: Floats) -> NDArray[np.int64]:
         """(rows, TABLES) cells."""

@@ -1,77 +1,73 @@
-"""How far a component of near rows is from all components that benign callers made.
+"""How far a trace is from all that benign callers make.
 
-Each component is a point: how many rows, how often the class changed, how the distances and the margins went. Noisy
-cameras, natural near-duplicates and the like fill some regions of that space; searches of very different kinds lie in
-others. So no attack has to be known: the statistic is the distance to the third nearest benign point, in units of the
-benign spread (k-nearest-neighbour novelty; Ramaswamy et al., SIGMOD 2000).
+Three small sets of coordinates, each a view of its own: how the rows lie, how evenly they are spaced, how they are
+ordered. In each, benign traces fill thin regions, and the statistic is the distance to the third nearest benign point,
+in units of the benign spread (k-nearest-neighbour novelty; Ramaswamy et al., SIGMOD 2000). In all coordinates at once
+nearly everything is far from everything; views of a few find what is odd in any of them (feature bagging; Lazarevic and
+Kumar, KDD 2005). No attack has to be known for that.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.graph import Component
+from detectors.course import Course
 
 NEIGHBOURS = 3
 MAX_POINTS = 1500
 _LEAST_SPREAD = 0.05
-"""Where nearly all benign components are alike in a coordinate, a small difference is not yet a large distance."""
-_NORMAL_DECILES = 2.563
-"""Between the first and the last decile of a standard normal distribution; outliers do not move them."""
+"""Where nearly all benign traces are alike in a coordinate, a small difference is not yet a large distance."""
+_NORMAL_TWENTIETHS = 3.29
+"""Between the first and the last twentieth of a standard normal distribution; outliers do not move them."""
 
-WHAT = ("size", "flips", "scales", "trend", "margin_trend", "margin_range", "distance", "spread", "line")
-"""The coordinates; see `described`."""
+VIEWS: Mapping[str, tuple[str, ...]] = {
+    "shape": ("spacing", "dimension", "reach"),
+    "steps": ("unevenness", "leap"),
+    "order": ("dimension", "reach", "order"),
+}
 
-Point = NDArray[np.float64]
+Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Novelty:
-    """Benign components.
+    """Benign traces in one view.
 
     Attributes:
-        points: (n, len(WHAT)) scaled.
-        centre: (len(WHAT),) of the unscaled points.
-        spread: (len(WHAT),), positive.
+        view: of VIEWS.
+        points: (n, coordinates of the view), in units of the spread.
+        spread: (coordinates of the view,), positive.
     """
 
-    points: NDArray[np.float64]
-    centre: Point
-    spread: Point
+    view: str
+    points: Points
+    spread: NDArray[np.float64]
 
     @classmethod
-    def of(cls, described: NDArray[np.float64], rng: np.random.Generator) -> "Novelty":
-        """Learns from (n, len(WHAT)) benign points; many are thinned at random."""
-        if len(described) < NEIGHBOURS:
-            return cls(np.zeros((0, len(WHAT))), np.zeros(len(WHAT)), np.ones(len(WHAT)))
-        centre = np.median(described, axis=0)
-        low, high = np.quantile(described, (0.1, 0.9), axis=0)
-        spread = np.maximum((high - low) / _NORMAL_DECILES, _LEAST_SPREAD)
-        chosen = rng.permutation(len(described))[:MAX_POINTS]
-        return cls(((described[chosen] - centre) / spread).round(4), centre, spread)
+    def of(cls, view: str, courses: Points, rng: np.random.Generator) -> "Novelty":
+        """Learns from (n, coordinates) benign points; many are thinned at random."""
+        width = len(VIEWS[view])
+        if len(courses) < NEIGHBOURS:
+            return cls(view, np.zeros((0, width)), np.ones(width))
+        low, high = np.quantile(courses, (0.05, 0.95), axis=0)
+        spread = np.maximum((high - low) / _NORMAL_TWENTIETHS, _LEAST_SPREAD)
+        chosen = rng.permutation(len(courses))[:MAX_POINTS]
+        return cls(view, (courses[chosen] / spread).round(4), spread)
 
-    def __call__(self, point: Point) -> float:
-        """The statistic; with no benign components to compare with, the logarithm of the size."""
+    def __call__(self, found: Course) -> float:
+        """The statistic; 0 with no benign traces to compare with."""
         if len(self.points) < NEIGHBOURS:
-            return float(point[0])
-        gaps = np.linalg.norm(self.points - (point - self.centre) / self.spread, axis=1)
-        return float(np.partition(gaps, NEIGHBOURS - 1)[NEIGHBOURS - 1])
-
-    def furthest(self, point: Point) -> str:
-        """The coordinates in which the point is least like the benign ones, for whoever reads the evidence."""
-        apart = np.abs(point - self.centre) / self.spread
-        return ", ".join(
-            f"{WHAT[at]} {point[at]:.2g} (usually {self.centre[at]:.2g})" for at in apart.argsort()[:-4:-1]
-        )
+            return 0.0
+        gaps = self.points - point(self.view, found) / self.spread
+        squares = np.einsum("ij,ij->i", gaps, gaps)
+        return float(np.sqrt(np.partition(squares, NEIGHBOURS - 1)[NEIGHBOURS - 1]))
 
     def to_json(self) -> dict[str, Any]:
         """As lists."""
-        return {"points": self.points.tolist(), "centre": self.centre.tolist(), "spread": self.spread.tolist()}
+        return {"view": self.view, "points": self.points.tolist(), "spread": self.spread.tolist()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Novelty":
@@ -80,40 +76,17 @@ class Novelty:
         Raises:
             ValueError: they do not fit.
         """
-        points = np.array(value["points"], dtype=np.float64).reshape(-1, len(WHAT))
-        centre, spread = (np.array(value[key], dtype=np.float64) for key in ("centre", "spread"))
-        if len(centre) != len(WHAT) or len(spread) != len(WHAT) or not (spread > 0).all():
-            raise ValueError("the benign components have other coordinates than this version knows")
-        return cls(points, centre, spread)
+        view = str(value["view"])
+        width = len(VIEWS.get(view, ()))
+        spread = np.array(value["spread"], dtype=np.float64)
+        if not width or len(spread) != width or not (spread > 0).all():
+            raise ValueError(f"the view {view!r} has other coordinates than this version knows")
+        return cls(view, np.array(value["points"], dtype=np.float64).reshape(-1, width), spread)
 
 
-def described(component: Component) -> Point:
-    """A component as a point (len(WHAT),).
-
-    size: log2 of its remembered rows. flips: share of class changes. scales: deviation of log2 distances, which a
-    search that closes in spreads over orders of magnitude. trend, margin_trend: how steadily distances and margins go
-    one way. margin_range: between the largest and the smallest margin, as seen from the first row's class. distance:
-    median log2 distance. spread: log2 of callers. line: share of the largest principal component of the rows.
-    """
-    links = component.links
-    distances = np.log2(np.maximum(component.distances(), 1e-9))
-    margins = component.margins()
-    flips = sum(one.category != other.category for one, other in pairwise(links))
-    members = np.stack(component.members)
-    spectrum = np.linalg.svd(members - members.mean(axis=0), compute_uv=False) ** 2
-    return np.array(
-        [
-            math.log2(len(links)),
-            flips / len(links),
-            float(distances.std()) if len(distances) > 2 else 0.0,
-            abs(trend(distances)),
-            abs(trend(margins)),
-            float(np.ptp(margins)) if len(margins) else 0.0,
-            float(np.median(distances)) if len(distances) else 0.0,
-            math.log2(max(1, len(component.callers))),
-            float(spectrum[0] / max(spectrum.sum(), 1e-12)),
-        ]
-    )
+def point(view: str, found: Course) -> NDArray[np.float64]:
+    """A course in a view."""
+    return np.array([getattr(found, name) for name in VIEWS[view]], dtype=np.float64)
 
 
 def trend(values: NDArray[np.float64]) -> float:
@@ -126,4 +99,4 @@ def trend(values: NDArray[np.float64]) -> float:
         return 0.0
     rises = np.triu(np.sign(values[np.newaxis, :] - values[:, np.newaxis])).sum()
     variance = count * (count - 1) * (2 * count + 5) / 18
-    return float(rises - np.sign(rises)) / math.sqrt(variance)
+    return float(rises - np.sign(rises)) / float(np.sqrt(variance))

@@ -35,6 +35,9 @@ class Features:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def __getitem__(self, rows: slice) -> "Features":
+        return Features(self.digests[rows], self.fingerprints[rows], self.embeddings[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -49,6 +52,9 @@ class Answers:
     classes: Classes
     margins: Floats
     entropies: Floats
+
+    def __getitem__(self, rows: slice) -> "Answers":
+        return Answers(self.classes[rows], self.margins[rows], self.entropies[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from detectors.rows import RecentRows, Serials
 KEPT = 256
 """Rows of a party that can be looked at."""
 MAX_PARTIES = 8192
+UNREAD = 16
+"""Times that a party's rows come before they are put together: joining two arrays costs more than keeping both."""
 
 
 @dataclass(slots=True)
@@ -24,7 +26,6 @@ class Party:
         seen: rows so far.
         first: time of the first.
         sole: the only caller so far; empty once there are several. A group of one is its caller, and not read again.
-        serials: of the latest rows, oldest first.
         fresh: rows since the party was last read, by detector.
     """
 
@@ -32,8 +33,22 @@ class Party:
     first: float
     sole: str
     seen: int = 0
-    serials: Serials = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fresh: dict[str, int] = field(default_factory=dict)
+    _taken: list[Serials] = field(default_factory=list)
+
+    @property
+    def serials(self) -> Serials:
+        """Of the latest KEPT rows, oldest first."""
+        if len(self._taken) != 1 or len(self._taken[0]) > KEPT:
+            self._taken = [np.concatenate(self._taken)[-KEPT:].copy()] if self._taken else [np.zeros(0, dtype=np.int64)]
+        return self._taken[0]
+
+    def take(self, serials: Serials) -> None:
+        """Rows more."""
+        self.seen += len(serials)
+        self._taken.append(serials)
+        if len(self._taken) >= UNREAD:
+            self._taken = [self.serials]
 
     def due(self, detector: str, stride: int) -> bool:
         """Whether `stride` rows have come since this last was true for the detector."""
@@ -44,7 +59,7 @@ class Party:
 
 
 class Parties:
-    """The parties of one model. Memory: 2 KB a party, MAX_PARTIES of them; who was silent longest goes first.
+    """The parties of one model. Memory: 2 to 4 KB a party, MAX_PARTIES of them; who was silent longest goes first.
 
     Attributes:
         dropped: parties that were forgotten.
@@ -70,8 +85,12 @@ class Parties:
                 for subject in subjects(observation):
                     news.setdefault(subject, []).append(own)
                     self._known(subject, observation)
-            touched = [self._add(subject, np.concatenate(own)) for subject, own in news.items()]
-            self._touched = [(party, own) for party, own in touched if party.subject.kind == "caller" or not party.sole]
+            self._touched = []
+            for subject, parts in news.items():
+                party, new = self._parties[subject], np.concatenate(parts)
+                party.take(new)
+                if subject.kind == "caller" or not party.sole:
+                    self._touched.append((party, new))
         return self._touched
 
     def _known(self, subject: Subject, observation: Observation) -> None:
@@ -84,12 +103,6 @@ class Parties:
         elif party.sole != observation.caller:
             party.sole = ""
         self._parties.move_to_end(subject)
-
-    def _add(self, subject: Subject, serials: Serials) -> tuple[Party, Serials]:
-        party = self._parties[subject]
-        party.seen += len(serials)
-        party.serials = np.concatenate([party.serials, serials])[-KEPT:]
-        return party, serials
 
 
 def subjects(observation: Observation) -> Iterator[Subject]:

@@ -20,7 +20,7 @@ from detectors.observation import Floats
 from detectors.rows import Serials
 from detectors.tail import Tail
 
-FORMAT = 1
+FORMAT = 2
 DEFAULTS = "defaults.json"
 """A profile of Fashion-MNIST under simulated benign callers: thresholds for shadow where none were learned."""
 LEAST_SURPRISE = 1.0
@@ -49,7 +49,7 @@ class Profile:
         nearest: (number of rows, median distance to the nearest of them), ascending.
         scaling: of inputs' columns, by input.
         benign: a sample of rows.
-        novelty: of components, by detector.
+        novelty: of traces, by statistic.
         tails: of statistics, by name.
     """
 

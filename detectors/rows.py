@@ -5,11 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.observation import DIMENSIONS, NO_CLASS, Classes, Floats, Hashes, Observation
+from detectors.observation import DIMENSIONS, FINGERPRINT, NO_CLASS, Classes, Features, Floats, Hashes, Observation
 
 Serials = NDArray[np.int64]
 
 CAPACITY = 65_536
+NOTHING = Features(
+    np.zeros(0, dtype=np.uint64),
+    np.zeros((0, FINGERPRINT), dtype=np.uint64),
+    np.zeros((0, DIMENSIONS), dtype=np.float32),
+)
+"""Of no rows."""
 
 
 class RecentRows:
@@ -28,7 +34,9 @@ class RecentRows:
         entropies: (capacity,) float32.
         digests: (capacity,) uint64.
         embeddings: (capacity, DIMENSIONS) float32.
+        squares: (capacity,) float32, of the embeddings' lengths.
         callers: ids.
+        features: of the batch that was taken last, one row after the other.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -40,7 +48,9 @@ class RecentRows:
         self.entropies: Floats = np.zeros(capacity, dtype=np.float32)
         self.digests: Hashes = np.zeros(capacity, dtype=np.uint64)
         self.embeddings: Floats = np.zeros((capacity, DIMENSIONS), dtype=np.float32)
+        self.squares: Floats = np.zeros(capacity, dtype=np.float32)
         self.callers = [""] * capacity
+        self.features = _joined(())
         self._last: Sequence[Observation] = ()
         self._serials: list[Serials] = []
 
@@ -48,7 +58,7 @@ class RecentRows:
         """The serials of each observation's rows, which are kept from now on. The same batch again changes nothing."""
         if batch is not self._last:
             self._last = batch
-            self._serials = [self._take(observation) for observation in batch]
+            self._serials = self._take(batch) if batch else []
         return self._serials
 
     def places(self, serials: Serials) -> Serials:
@@ -59,16 +69,32 @@ class RecentRows:
         """Which of them are still there."""
         return (serials >= 0) & (serials >= self.count - self.capacity)
 
-    def _take(self, observation: Observation) -> Serials:
-        serials = np.arange(self.count, self.count + observation.rows)
-        self.count += observation.rows
+    def _take(self, batch: Sequence[Observation]) -> list[Serials]:
+        features = self.features = _joined(batch)
+        counts = [observation.rows for observation in batch]
+        serials = np.arange(self.count, self.count + len(features))
+        self.count += len(features)
         places = serials % self.capacity
-        self.times[places] = observation.time
-        self.classes[places] = observation.answers.classes
-        self.margins[places] = observation.answers.margins
-        self.entropies[places] = observation.answers.entropies
-        self.digests[places] = observation.features.digests
-        self.embeddings[places] = observation.features.embeddings
-        for place in places.tolist():
-            self.callers[place] = observation.caller
-        return serials
+        self.times[places] = np.repeat([observation.time for observation in batch], counts)
+        self.classes[places] = np.concatenate([observation.answers.classes for observation in batch])
+        self.margins[places] = np.concatenate([observation.answers.margins for observation in batch])
+        self.entropies[places] = np.concatenate([observation.answers.entropies for observation in batch])
+        self.digests[places] = features.digests
+        self.embeddings[places] = features.embeddings
+        self.squares[places] = np.einsum("ij,ij->i", features.embeddings, features.embeddings)
+        owned, at = [], 0
+        for observation, count in zip(batch, counts, strict=True):
+            owned.append(serials[at : at + count])
+            for place in places[at : at + count].tolist():
+                self.callers[place] = observation.caller
+            at += count
+        return owned
+
+
+def _joined(batch: Sequence[Observation]) -> Features:
+    features = [observation.features for observation in batch] or [NOTHING]
+    return Features(
+        np.concatenate([each.digests for each in features]),
+        np.concatenate([each.fingerprints for each in features]),
+        np.concatenate([each.embeddings for each in features]),
+    )

@@ -20,11 +20,13 @@ import numpy as np
 
 from detectors.detector import DetectorStats
 from detectors.findings import Reading, Subject, Technique
-from detectors.graph import MAX_COMPONENTS, Component, Graph
+from detectors.graph import MAX_COMPONENTS, Graph
 from detectors.novelty import trend
 from detectors.observation import Observation
 from detectors.parties import Parties, subjects
 from detectors.provenance import reading
+from detectors.rows import RecentRows
+from detectors.traces import Trace
 
 MIN_ROWS = 8
 STRIDE = 4
@@ -39,6 +41,7 @@ class SearchProgress:
     """Reads components of a graph for the way their answers go.
 
     Args:
+        recent: the rows.
         graph: of near rows in the embedding.
         parties: who sends them.
         radius: within which a row belongs to a component's member.
@@ -46,7 +49,8 @@ class SearchProgress:
 
     name = "search_progress"
 
-    def __init__(self, graph: Graph, parties: Parties, radius: float) -> None:
+    def __init__(self, recent: RecentRows, graph: Graph, parties: Parties, radius: float) -> None:
+        self._recent = recent
         self._graph = graph
         self._parties = parties
         self._radius = radius
@@ -57,8 +61,8 @@ class SearchProgress:
     def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         """See `Detector`."""
         for component in self._graph.take(batch):
-            if component.size >= self._read_at.get(component.id, MIN_ROWS):
-                self._read_at[component.id] = component.size + STRIDE
+            if component.size >= self._read_at.get(component.component, MIN_ROWS):
+                self._read_at[component.component] = component.size + STRIDE
                 yield from self._trends(component)
         while len(self._read_at) > MAX_COMPONENTS:
             self._read_at.popitem(last=False)
@@ -68,18 +72,20 @@ class SearchProgress:
         """See `Detector`."""
         return DetectorStats({"parties": len(self._given)}, {"parties": self._dropped})
 
-    def _trends(self, component: Component) -> Iterator[Reading]:
-        latest = component.links[-1].category
-        own = [link.margin if link.category == latest else -link.margin for link in component.links]
-        rises = np.array(own)[np.isfinite(own)]
+    def _trends(self, component: Trace) -> Iterator[Reading]:
+        falls = component.signed_margins(self._recent)
+        places = component.kept(self._recent) % self._recent.capacity
+        latest = self._recent.classes[places] == self._recent.classes[places[-1:]]
+        margins = self._recent.margins[places].astype(np.float64)
         for what, values, sign, technique in (
-            ("climb", rises, 1, Technique.INVERSION),
-            ("fall", component.margins(), -1, Technique.EVASION),
+            ("climb", np.where(latest, margins, -margins), 1, Technique.INVERSION),
+            ("fall", falls, -1, Technique.EVASION),
         ):
-            if len(values) >= MIN_ROWS:
-                moved = f"margin from {values[0]:.3f} to {values[-1]:.3f} over {len(values)} near rows"
-                value = max(0.0, sign * trend(values))
-                yield reading(self.name, what, component, value, technique, self._radius, moved)
+            known = values[np.isfinite(values)]
+            if len(known) >= MIN_ROWS:
+                moved = f"margin from {known[0]:.3f} to {known[-1]:.3f} over {len(known)} near rows"
+                value = max(0.0, sign * trend(known))
+                yield reading(self.name, what, component, self._recent, value, technique, self._radius, moved)
 
     def _neighbourhoods(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         read = {party.subject for party, _ in self._parties.take(batch)}

@@ -8,6 +8,8 @@ import numpy as np
 
 STEP = 0.1
 """Decades between the points that are kept."""
+_UNSEEN = 2.0
+"""Of what no benign subject ever read, whatever its value: worth a report, and by itself nothing more."""
 _FLAT = 0.02
 """The least rise of the last decade, as a share of the statistic: a constant one would make any change certain."""
 
@@ -58,7 +60,7 @@ class Tail:
         True
         """
         if not self.points:
-            return 1.0  # no benign subject ever read it, which alone says little
+            return min(_UNSEEN, math.log10(self.subjects + 1))
         last = self.points[-1]
         if value > last:
             return STEP * (len(self.points) - 1) + (value - last) / self._rise()

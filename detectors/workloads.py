@@ -7,7 +7,7 @@ For calibration where no traffic was recorded yet, and for drills. Time is simul
 | plain | 0.50 | some tens of distinct rows, singly or in small batches |
 | retries | 0.10 | the same, and three of ten calls are sent again once or more, unchanged |
 | polling | 0.10 | one row, again and again |
-| frames | 0.15 | a scene with sensor noise, some in drifting light, some slowly moving; tabular: a drifting record |
+| frames | 0.15 | a noisy scene, light steady or not, the camera still or moving; tables: a drifting record |
 | skewed | 0.14 | rows of one or two classes only |
 | batch | 0.01 | two thousand distinct rows at once |
 """
@@ -103,26 +103,50 @@ def _plain(
 def frames(scene: Rows, count: int, rng: np.random.Generator) -> Rows:
     """What a sensor sees of one scene: (count, ...) with fresh noise each time.
 
-    Images (H, W) or (H, W, C) in [0, 1]: noise of 1 to 4 of 255 levels, 8-bit values; in a third of scenes the light
-    drifts, in a third it moves sideways. Other rows: noise of up to 1 % of each value, and a third drift.
+    Images (H, W) or (H, W, C) in [0, 1]: noise of 0.5 to 12 of 255 levels, 8-bit values. The camera stands still,
+    shakes, wanders or pans, by fractions of a pixel or some pixels; the light is steady, drifts or flickers. Other
+    rows: noise of up to 1 % of each value; in half of them something drifts.
     """
-    drift = float(rng.choice([0.0, 0.0, 0.002]))
-    gains = 1 + np.cumsum(rng.normal(0, drift, count)) if drift else np.ones(count)
-    shape = (count, *(1 for _ in scene.shape))
+    light = _light(count, rng).reshape(count, *(1 for _ in scene.shape))
     if scene.ndim < 2:
         noise = rng.normal(0, 1, (count, *scene.shape)) * np.abs(scene) * rng.uniform(0.001, 0.01)
-        return np.asarray(scene * gains.reshape(shape) + noise, dtype=scene.dtype)
-    speed = float(rng.choice([0.0, 0.0, 0.1]))
-    places = np.cumsum(rng.normal(0, speed, count)) if speed else np.zeros(count)
-    moved = np.stack([_moved(scene, float(place)) for place in places])
-    seen = moved * gains.reshape(shape) + rng.normal(0, rng.uniform(1, 4) / 255, (count, *scene.shape))
+        return np.asarray(scene * light + noise, dtype=scene.dtype)
+    level = np.exp(rng.uniform(np.log(0.5), np.log(12))) / 255
+    seen = np.stack([_moved(scene, down, right) for down, right in _path(count, rng)]) * light
+    seen = seen + rng.normal(0, level, seen.shape)
     return np.asarray(np.round(seen.clip(0, 1) * 255) / 255, dtype=scene.dtype)
 
 
-def _moved(scene: Rows, by: float) -> Rows:
-    """Sideways by a number of pixels, whole or not, with the border kept."""
-    columns = np.clip(np.arange(scene.shape[1]) - by, 0, scene.shape[1] - 1)
-    low = np.floor(columns).astype(int)
-    high = np.minimum(low + 1, scene.shape[1] - 1)
-    share = (columns - low).reshape(-1, *(1 for _ in scene.shape[2:]))
-    return np.asarray(scene[:, low] * (1 - share) + scene[:, high] * share)
+def _light(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(count,) factors: steady, drifting or flickering light."""
+    match rng.choice(4):
+        case 0:
+            return 1 + np.cumsum(rng.normal(0, rng.uniform(0.001, 0.005), count))
+        case 1:
+            return 1 + rng.normal(0, rng.uniform(0.005, 0.05), count)
+        case _:
+            return np.ones(count)
+
+
+def _path(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(count, 2) places of the camera in pixels: still, shaking, wandering or panning."""
+    match rng.choice(5):
+        case 0:
+            return rng.normal(0, rng.uniform(0.05, 0.5), (count, 2))
+        case 1:
+            return np.cumsum(rng.normal(0, rng.uniform(0.02, 0.2), (count, 2)), axis=0)
+        case 2:
+            return np.linspace(0, 1, count)[:, np.newaxis] * rng.normal(0, 2, 2)
+        case _:
+            return np.zeros((count, 2))
+
+
+def _moved(scene: Rows, down: float, right: float) -> Rows:
+    """By a number of pixels along each side, whole or not, with the border kept."""
+    for axis, by in ((0, down), (1, right)):
+        places = np.clip(np.arange(scene.shape[axis]) - by, 0, scene.shape[axis] - 1)
+        low = np.floor(places).astype(int)
+        high = np.minimum(low + 1, scene.shape[axis] - 1)
+        share = (places - low).reshape([-1 if at == axis else 1 for at in range(scene.ndim)])
+        scene = scene.take(low, axis) * (1 - share) + scene.take(high, axis) * share
+    return scene

@@ -13,6 +13,7 @@ _COMMANDS = {
     "events": ("proxy.events.cli", "follow the events of a running proxy; verify its audit log"),
     "operators": ("proxy.operators.cli", "make tokens for the admin port"),
     "calibrate": ("proxy.calibrate.cli", "learn what is usual for a model, for detection (extra: calibrate)"),
+    "replay": ("proxy.replay.cli", "recorded traffic through a candidate configuration (extra: capture)"),
     "backend": ("proxy.embedded.cli", "serve SavedModels for trying out and tests (extra: tensorflow)"),
     "demo": ("proxy.demo.cli", "see it work on real data (extra: demo)"),
 }
@@ -21,6 +22,8 @@ _COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 done, 1 the run failed, 2 usage or configuration."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log knows neither our format nor our bounds
+    # Arrays of some tens of rows gain nothing from BLAS threads of their own, which wait busily for the next product.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="tensorwall", description="The firewall for models served by TensorFlow Serving."

@@ -147,6 +147,7 @@ _METHODS: dict[str, tuple[Callable[[], Any], Callable[[Any], Decoded]]] = {
     _PREDICTION + "GetModelMetadata": (serving.GetModelMetadataRequest, _about),
     "/tensorflow.serving.ModelService/GetModelStatus": (serving.GetModelStatusRequest, _about),
 }
+PREDICT = _PREDICTION + "Predict"
 METHODS = frozenset(_METHODS)
 """The methods that every deployment serves, by full name."""
 

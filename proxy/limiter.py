@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Protocol
 
 from proxy.addresses import origin
 from proxy.identity import Caller
-from proxy.limits import Charge, Limit, LimitRules, compiled, describe, rejection
-from proxy.metrics import LimitMetrics
+from proxy.limits import Charge, Limit, LimitRules, Verdict, compiled, describe, rejection
 from proxy.state import Store
 
 _WHOLE = 32, 128
@@ -18,6 +18,13 @@ def _nothing_held() -> None:
     """There is nothing to give back."""
 
 
+class Told(Protocol):
+    """Is told of every decision."""
+
+    def decided(self, model: str, verdict: Verdict, rows: int) -> None:
+        """What all limits said to a call of so many rows."""
+
+
 class Limiter:
     """Admits calls or refuses them.
 
@@ -27,7 +34,7 @@ class Limiter:
         metrics: told of every decision.
     """
 
-    def __init__(self, rules: LimitRules, store: Callable[[], Store], metrics: LimitMetrics) -> None:
+    def __init__(self, rules: LimitRules, store: Callable[[], Store], metrics: Told) -> None:
         self._limits = compiled(rules)
         self._store = store
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""The request path: identify ► decode ► admit ► look ► sanitize ► forward ► observe ► shield.
+"""The request path: identify ► decode ► admit ► look ► sanitize ► forward ► record ► observe ► shield.
 
 One `Pipeline` is one configuration. A reload makes a new one; calls in flight end on the one that they began on.
 """
@@ -10,6 +10,7 @@ from typing import TypeAlias
 import grpc
 import grpc.aio
 
+from proxy.capture.recorder import Recorder
 from proxy.codec import INFERENCE, Decoded, decode
 from proxy.config.schema import Config
 from proxy.detection import Detection
@@ -20,6 +21,7 @@ from proxy.metadata import forwarded
 from proxy.metrics import Metrics
 from proxy.policy import CLEAR
 from proxy.protection import GuardTable, Protection, must_parse
+from proxy.protection.protection import Forward
 from proxy.upstream import Reply, UpstreamPool
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -60,6 +62,7 @@ class Pipeline:
         guards: what is done to whose call.
         protection: does it.
         detection: watches, and knows who is under a verdict.
+        recorder: takes answered calls where capture is on.
         upstream: the model servers.
         metrics: counts what could not be parsed.
         clock: monotonic seconds.
@@ -73,6 +76,7 @@ class Pipeline:
         guards: GuardTable,
         protection: Protection,
         detection: Detection,
+        recorder: Recorder,
         upstream: UpstreamPool,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -85,6 +89,7 @@ class Pipeline:
         self._guards = guards
         self._protection = protection
         self._detection = detection
+        self._recorder = recorder
         self._strict = must_parse(config)
         self._upstream = upstream
         self._metrics = metrics
@@ -108,17 +113,22 @@ class Pipeline:
         release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
         try:
             if decoded is None or not (guards.protects or watched):
-                return await self._forward(call, body, metadata, context)
+                reply = await self._forward(call, body, metadata, context)
+                return reply if decoded is None else self._recorded(call, caller, decoded, body, reply)
             left = self._seconds_left(context)
             deadline = self._clock() + left
             if watched is not None:
-                glance = await self._detection.look(watched, caller, standing, decoded, len(body), left)
+                glance = await self._detection.look(watched, caller, standing, decoded, body, left)
                 guards = self._guards.of(call.model, caller, glance.rules)
-            exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
-            reply = await self._protection.ask(exchange, lambda asked: self._forward(call, asked, metadata, context))
+            forward: Forward = lambda asked: self._forward(call, asked, metadata, context)  # noqa: E731
+            exchange = None
+            if guards.protects:
+                exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
+            reply = await (forward(body) if exchange is None else self._protection.ask(exchange, forward))
+            self._recorded(call, caller, decoded, body, reply)
             if watched is not None:
                 reply = self._detection.answered(watched, glance, call.path, reply)
-            return await self._protection.shield(exchange, reply)
+            return reply if exchange is None else await self._protection.shield(exchange, reply)
         finally:
             release()
 
@@ -167,6 +177,10 @@ class Pipeline:
                 reason="tensor_budget",
             )
         return decoded
+
+    def _recorded(self, call: Call, caller: Caller, decoded: Decoded, body: bytes, reply: Reply) -> Reply:
+        self._recorder.answered(call.path, caller, decoded, body, reply, self._clock() - call.started)
+        return reply
 
     async def _forward(self, call: Call, body: bytes, metadata: Metadata, context: Context) -> Reply:
         started = self._clock()

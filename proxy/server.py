@@ -25,6 +25,7 @@ from proxy.admin.acting import Acting
 from proxy.admin.server import AdminServer, Shown, start_admin
 from proxy.admin.tls import AdminCertificate
 from proxy.admin.views import Views
+from proxy.capture.recorder import Recorder
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config
@@ -117,6 +118,7 @@ class Proxy:
             self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._reached
         )
         self._detection.configure(_detected(config))
+        self._recorder = Recorder(self._detection, self._registry)
         self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
         self._outlets = Outlets(self._detection.survey, self._operations.delivered, time.time)
         self._hub.sinks += [self._outlets.put, lambda content: self._operations.happened(content["event"])]
@@ -158,6 +160,7 @@ class Proxy:
         await self._outlets.configure(self.config.events)
         self._spawn(self._detection.run())
         self._spawn(self._look())
+        self._recorder.configure(self.config.capture)
         await self._server.start()
         try:
             self._admin: AdminServer = await start_admin(
@@ -180,6 +183,7 @@ class Proxy:
             old_store, self._store = self._store, await self._open_store(config)
             self._spawn(_close_later(old_store, self.config.upstream.default_deadline))
         self._detection.configure(_detected(config), self._secret(config))
+        self._recorder.configure(config.capture)
         old, self._now = self._now, new
         self._watch()
         self.metrics.models.configure(config.models)
@@ -262,6 +266,7 @@ class Proxy:
             await self._store.close()
         self._hub.close()
         self._detection.close()
+        await self._recorder.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
         self._hub.publish(ProcessEvent(event="proxy.stopped", time=stamp(time.time()), tensorwall=VERSION))
@@ -289,6 +294,7 @@ class Proxy:
             GuardTable(config, upstream, self._protection_metrics),
             self._protection(config, signatures),
             self._detection,
+            self._recorder,
             upstream,
             self.metrics,
             self._clock,
@@ -363,6 +369,7 @@ class Proxy:
             self._access,
             views,
             Acting(self._callers, self._detection, self._attacks, self._hub, time.time),
+            self._recorder.live.observations,
         )
 
     def _ended(self, call: Call, code: str, seconds: float) -> None:

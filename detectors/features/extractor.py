@@ -7,7 +7,7 @@ background is no likeness. The *embedding* is the block-averaged row, without it
 (Johnson and Lindenstrauss), which keeps distances and hides what the coordinates mean.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -39,6 +39,8 @@ MIN_WINDOWS = 64
 MIN_SALT = 16
 LARGEST = 1e15
 """Larger numbers are taken for this: the sum of the squares of a long row has to stay within float32."""
+TOGETHER_BYTES = 128 * 2**10
+"""Of inputs that are looked at at once: what is made of them is several times as large and has to stay in the cache."""
 _MAX_PROJECTIONS = 64
 
 Array = NDArray[Any]
@@ -69,13 +71,27 @@ class Extractor:
             rows: examples in the request.
         """
         used = {name: values for name, values in sorted(inputs.items()) if values.ndim and len(values) == rows}
-        used = {name: _finite(values) for name, values in used.items() if values.size}
-        embeddings = np.zeros((rows, DIMENSIONS), dtype=np.float32)
-        fingerprints = np.zeros((rows, 0), dtype=np.uint64)
-        for name, values in used.items():
-            embeddings += self._embedding(name, values)
-            fingerprints = np.concatenate([fingerprints, self._windows(values)], axis=1)
-        return Features(self._digests(used, rows), _smallest(fingerprints), embeddings)
+        used = {name: values for name, values in used.items() if values.size}
+        made = Features(
+            np.zeros(rows, dtype=np.uint64),
+            np.zeros((rows, FINGERPRINT), dtype=np.uint64),
+            np.zeros((rows, DIMENSIONS), dtype=np.float32),
+        )
+        row_bytes = sum(values.nbytes for values in used.values()) // rows if rows else 0
+        together = max(1, TOGETHER_BYTES // max(1, row_bytes))
+        for begin in range(0, rows, together):
+            part = slice(begin, begin + together)
+            self._part({name: _finite(values[part]) for name, values in used.items()}, made[part])
+        return made
+
+    def _part(self, inputs: Mapping[str, Array], made: Features) -> None:
+        fingerprints = []
+        for name, values in inputs.items():
+            made.embeddings[:] += self._embedding(name, values)
+            fingerprints.append(self._windows(values))
+        if fingerprints:
+            made.fingerprints[:] = _smallest(np.concatenate(fingerprints, axis=1))
+        self._digests(inputs, made.digests)
 
     def columns(self, values: Array) -> Floats | None:
         """What `Scaling.of` learns from; None for inputs that need none."""
@@ -122,18 +138,18 @@ class Extractor:
         if flat.shape[1] < MIN_WINDOWS + WINDOW:
             return np.zeros((len(flat), 0), dtype=np.uint64)
         low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-        span = np.where(high > low, high - low, 1)
-        quantised = np.floor((flat - low) / span * np.float32(STEPS) + np.float32(0.5)).astype(np.uint64)
-        hashes = mixed(windows(quantised, WINDOW) ^ self._seed)
-        changes = np.concatenate(
-            [
-                np.zeros((len(flat), 1), dtype=np.int32),
-                (np.diff(quantised.astype(np.int8), axis=1) != 0).cumsum(axis=1, dtype=np.int32),
-            ],
-            axis=1,
-        )
-        lively = changes[:, WINDOW - 1 :] - changes[:, : flat.shape[1] - WINDOW + 1] >= WINDOW // 4
-        return np.where(lively, hashes, 0)
+        scaled = flat - low
+        scaled /= np.where(high > low, high - low, 1)
+        scaled *= np.float32(STEPS)
+        scaled += np.float32(0.5)
+        quantised = scaled.astype(np.uint8)  # rounds down
+        hashes = windows(quantised.astype(np.uint64), WINDOW)
+        hashes ^= self._seed
+        hashes = mixed(hashes)
+        changes = np.zeros(flat.shape, dtype=np.int32)
+        np.cumsum(quantised[:, 1:] != quantised[:, :-1], axis=1, dtype=np.int32, out=changes[:, 1:])
+        hashes[changes[:, WINDOW - 1 :] - changes[:, : flat.shape[1] - WINDOW + 1] < WINDOW // 4] = 0
+        return hashes
 
     def _text_windows(self, texts: Array) -> Hashes:
         found = [mixed(windows(byte_values(row), TEXT_WINDOW) ^ self._seed) for row in texts.reshape(len(texts), -1)]
@@ -142,20 +158,27 @@ class Extractor:
             made[at, : len(hashes)] = hashes
         return made
 
-    def _digests(self, inputs: Mapping[str, Array], rows: int) -> Hashes:
-        digests = np.zeros(rows, dtype=np.uint64)
-        for at in range(rows):
-            digest = blake2b(key=self._salt[:64], digest_size=8)
-            for name, values in inputs.items():
-                row = values[at : at + 1]
-                raw = repr(row.tolist()).encode() if values.dtype == object else row.tobytes()
-                digest.update(b"%d:%s%d:" % (len(name), name.encode(), len(raw)))
-                digest.update(raw)
-            digests[at] = int.from_bytes(digest.digest(), "little")
-        return digests
+    def _digests(self, inputs: Mapping[str, Array], made: Hashes) -> None:
+        keyed = blake2b(key=self._salt[:64], digest_size=8)
+        raws = [(b"%d:%s%%d:" % (len(name), name.encode()), _raw(values)) for name, values in inputs.items()]
+        for at in range(len(made)):
+            digest = keyed.copy()
+            for header, raw in raws:
+                digest.update(header % len(raw[at]))
+                digest.update(raw[at])
+            made[at] = int.from_bytes(digest.digest(), "little")
 
     def _hash(self, what: bytes) -> bytes:
         return blake2b(what, key=self._salt[:64], digest_size=8).digest()
+
+
+def _raw(values: Array) -> Sequence[bytes]:
+    """The bytes of each row."""
+    if values.dtype == object:
+        return [repr(values[at : at + 1].tolist()).encode() for at in range(len(values))]
+    whole = values.tobytes()
+    size = len(whole) // len(values)
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
 
 
 def _finite(values: Array) -> Array:

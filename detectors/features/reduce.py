@@ -47,10 +47,13 @@ def blocks(images: NDArray[Any], side: int) -> Rows:
         images = np.moveaxis(images, 1, -1)
     rows, height, width, channels = images.shape
     values = np.ascontiguousarray(images, dtype=np.float32)
-    down, across = _averages(height, side), _averages(width, side)
-    tall = down @ values.reshape(rows, height, width * channels)
-    stacked = tall.reshape(rows, len(down), width, channels).transpose(0, 1, 3, 2)
-    return np.ascontiguousarray((stacked @ across.T).transpose(0, 1, 3, 2))
+    if height > side:
+        values = _averages(height, side) @ values.reshape(rows, height, width * channels)
+        values = values.reshape(rows, side, width, channels)
+    if width > side:
+        stacked = values.transpose(0, 1, 3, 2) @ _averages(width, side).T
+        values = np.ascontiguousarray(stacked.transpose(0, 1, 3, 2))
+    return values
 
 
 def shortened(rows: NDArray[Any]) -> Rows:
@@ -115,22 +118,26 @@ def windows(values: NDArray[np.uint64], width: int) -> NDArray[np.uint64]:
 def _joined(first: NDArray[np.uint64], a: int, second: NDArray[np.uint64], b: int) -> NDArray[np.uint64]:
     """Hashes of windows of a + b values from those of the first a and of the b after them."""
     length = min(first.shape[-1], second.shape[-1] - a)
-    return first[..., :length] * np.uint64(pow(_ODD, b, 2**64)) + second[..., a : a + length]
+    joined: NDArray[np.uint64] = first[..., :length] * np.uint64(pow(_ODD, b, 2**64))
+    joined += second[..., a : a + length]
+    return joined
 
 
 def mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finaliser (Steele et al. 2014): every bit of the input moves every bit of the output."""
-    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return hashes ^ (hashes >> np.uint64(31))
+    shifted = hashes >> np.uint64(30)
+    made: NDArray[np.uint64] = hashes ^ shifted
+    for factor, shift in ((0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
+        made *= np.uint64(factor)
+        made ^= np.right_shift(made, np.uint64(shift), out=shifted)
+    return made
 
 
 @lru_cache(64)
 def _averages(length: int, side: int) -> Rows:
-    """(min(side, length), length) that averages blocks whose sizes differ by one at most."""
-    blocks_made = min(side, length)
-    edges = np.linspace(0, length, blocks_made + 1).round().astype(int)
-    matrix = np.zeros((blocks_made, length), dtype=np.float32)
-    for at in range(blocks_made):
+    """(side, length), where length is larger, that averages blocks whose sizes differ by one at most."""
+    edges = np.linspace(0, length, side + 1).round().astype(int)
+    matrix = np.zeros((side, length), dtype=np.float32)
+    for at in range(side):
         matrix[at, edges[at] : edges[at + 1]] = 1 / (edges[at + 1] - edges[at])
     return matrix

@@ -81,6 +81,16 @@ def known(access: Access, handler: Handler) -> Handler:
     return guarded
 
 
+def deciding(access: Access, handler: Handler) -> Handler:
+    """Answers operators only whose role it is to decide."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        access.may_act(request, access.visitor(request))
+        return await handler(request)
+
+    return guarded
+
+
 def _json(answer: Callable[[web.Request], Awaitable[Any]]) -> Handler:
     async def handler(request: web.Request) -> web.Response:
         return web.json_response(await answer(request))

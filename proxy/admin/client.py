@@ -19,6 +19,7 @@ ADDRESS = "127.0.0.1:8601"
 ADDRESS_VARIABLE, TOKEN_VARIABLE = "TENSORWALL_ADMIN", "TENSORWALL_ADMIN_TOKEN"
 MAX_ANSWER = 64 * 2**20
 _SECONDS = 30.0
+"""Without anything from the proxy; its streams give signs of life more often than that."""
 
 
 class ClientError(Exception):
@@ -34,14 +35,19 @@ class ClientError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the admin port is reached."""
-    where = parser.add_argument_group("the running proxy")
-    where.add_argument(
+    """Where the admin port is, and how it is reached."""
+    parser.add_argument(
         "--admin",
         default=os.environ.get(ADDRESS_VARIABLE, ADDRESS),
         metavar="HOST:PORT",
-        help=f"its admin port, or unix:/path; ${ADDRESS_VARIABLE} or {ADDRESS} if absent",
+        help=f"the proxy's admin port, or unix:/path; ${ADDRESS_VARIABLE} or {ADDRESS} if absent",
     )
+    add_access_arguments(parser)
+
+
+def add_access_arguments(parser: argparse.ArgumentParser) -> None:
+    """How an admin port is reached."""
+    where = parser.add_argument_group("access to the running proxy")
     where.add_argument(
         "--token-file", type=Path, metavar="FILE", help=f"file with the token; ${TOKEN_VARIABLE} if absent"
     )
@@ -53,18 +59,22 @@ class AdminClient:
     """Asks one admin port.
 
     Args:
-        arguments: as parsed.
+        address: host:port, or unix:/path.
+        arguments: as parsed, for the rest.
+
+    Attributes:
+        address: as given.
 
     Raises:
         ClientError: there is no token, or a file cannot be used.
     """
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._address: str = arguments.admin
+    def __init__(self, address: str, arguments: argparse.Namespace) -> None:
+        self.address = address
         self._token = _token(arguments.token_file)
         self._tls = _context(arguments.ca) if arguments.tls or arguments.ca is not None else None
-        host = self._address.rpartition(":")[0].strip("[]")
-        local = self._address.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127.")
+        host = self.address.rpartition(":")[0].strip("[]")
+        local = self.address.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127.")
         if self._tls is None and not local:
             print(f"warning: the token goes to {host} in the clear; see --tls", file=sys.stderr)  # noqa: T201
 
@@ -91,7 +101,7 @@ class AdminClient:
         Raises:
             ClientError: as `get`.
         """
-        connection, answer = self._open("GET", "/stream", None)
+        connection, answer = self.open("GET", f"{BASE}/stream")
         name = ""
         try:
             while raw := answer.readline(MAX_ANSWER):
@@ -101,46 +111,49 @@ class AdminClient:
                 elif line.startswith("data: "):
                     yield name, json.loads(line.removeprefix("data: "))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ClientError(f"{self._address}: the stream broke: {error}") from None
+            raise ClientError(f"{self.address}: the stream broke: {error}") from None
         finally:
             connection.close()
 
     def _ask(self, method: str, path: str, body: str | None = None) -> Any:
-        connection, answer = self._open(method, path, body)
+        connection, answer = self.open(method, BASE + path, body)
         try:
             return json.loads(answer.read(MAX_ANSWER))
         except (OSError, http.client.HTTPException, ValueError):
-            raise ClientError(f"{self._address}: is that the admin port of a tensorwall? It gave no JSON") from None
+            raise ClientError(f"{self.address}: is that the admin port of a tensorwall? It gave no JSON") from None
         finally:
             connection.close()
 
-    def _open(
-        self, method: str, path: str, body: str | None
+    def open(
+        self, method: str, path: str, body: str | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """A connection, to be closed, and the answer on it, to be read.
+
+        Raises:
+            ClientError: there is none, or it is no success.
+        """
         headers = {"Authorization": f"Bearer {self._token}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connection()
         try:
-            connection.request(method, BASE + path, body, headers)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             if 200 <= answer.status < 300:
                 return connection, answer
             text = answer.read(MAX_ANSWER).decode(errors="replace")
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
-            raise ClientError(
-                f"{self._address}: no answer: {error}; is the proxy running, and --admin right?"
-            ) from None
+            raise ClientError(f"{self.address}: no answer: {error}; is the proxy running, and --admin right?") from None
         connection.close()
-        raise ClientError(f"{self._address}: {_said(text)}", 2 if answer.status in (400, 401) else 1)
+        raise ClientError(f"{self.address}: {_said(text)}", 2 if answer.status in (400, 401) else 1)
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self._address.startswith("unix:"):
-            return _UnixConnection("/" + self._address.removeprefix("unix:").lstrip("/"))
-        host, _, port = self._address.rpartition(":")
+        if self.address.startswith("unix:"):
+            return _UnixConnection("/" + self.address.removeprefix("unix:").lstrip("/"))
+        host, _, port = self.address.rpartition(":")
         if not host or not port.isdigit():
-            raise ClientError(f"--admin {self._address}: write HOST:PORT or unix:/path", 2)
+            raise ClientError(f"--admin {self.address}: write HOST:PORT or unix:/path", 2)
         if self._tls is not None:
             return http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=_SECONDS, context=self._tls)
         return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_SECONDS)

@@ -1,4 +1,4 @@
-"""The admin port, on the proxy's own event loop: small answers, made quickly. `api` has what is behind `/api/v1`."""
+"""The admin port, on the proxy's own event loop: small answers, made quickly, and streams. `api` has `/api/v1`."""
 
 import json
 import ssl
@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy.admin.access import Access, Refused
 from proxy.admin.acting import Acting
-from proxy.admin.api import BASE, Handler, add_routes, known
+from proxy.admin.api import BASE, Handler, add_routes, deciding, known
 from proxy.admin.page_files import add_page
 from proxy.admin.views import Views
 from proxy.config.redact import redact
@@ -56,6 +56,7 @@ class Shown:
         access: who may ask for what.
         views: what the API shows.
         acting: takes decisions.
+        observations: handles live windows of traffic.
     """
 
     registry: CollectorRegistry
@@ -64,6 +65,7 @@ class Shown:
     access: Access
     views: Views
     acting: Acting
+    observations: Handler
 
 
 async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = None) -> AdminServer:
@@ -80,6 +82,7 @@ async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = N
     app.router.add_get("/readyz", _readyz(shown.readiness))
     app.router.add_get("/config", known(access, _config(shown.config)))
     app.router.add_get("/verdicts", known(access, _verdicts(shown.views.detection.verdicts)))
+    app.router.add_post("/observations", deciding(access, shown.observations))
     add_routes(app, access, shown.views, shown.acting)
     add_page(app, access)
     runner = web.AppRunner(

@@ -1,1 +1,1 @@
-"""`tensorwall calibrate`: a model's benign profile from a sample data set or from a live model's traffic."""
+"""`tensorwall calibrate`: a model's benign profile from a sample data set, recorded traffic or a running proxy's."""

@@ -4,59 +4,58 @@ import argparse
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.calibration import CalibrationError, calibrate
 from detectors.profile import Profile
-from proxy.calibrate.sample import Model, SampleError, observations, read
+from proxy.admin import client
+from proxy.admin.client import AdminClient, ClientError
+from proxy.calibrate.listen import listened
+from proxy.calibrate.sample import DataError, Model, SampleError, observations, read
+from proxy.calibrate.traffic import Traffic, TrafficError
+from proxy.capture.live import MAX_SECONDS
 from proxy.config.detection import Detection
 
 SALT_BYTES = 32
+CALLERS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("--model", required=True, help="the served model's name")
-    parser.add_argument(
-        "--target", required=True, metavar="HOST:PORT", help="the model server (or a proxy), to be asked"
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, metavar="FILE", help="benign rows: .npy, or .npz with --key")
+    source.add_argument(
+        "--capture", nargs="+", metavar="PATH", help="captured files, folders of them, or URLs of either"
     )
-    parser.add_argument(
-        "--data", required=True, type=Path, metavar="FILE", help="benign rows: .npy, or .npz with --key"
-    )
-    parser.add_argument("--key", default="x", help="the array in an .npz file (default: x)")
-    parser.add_argument("--input", required=True, help="the model's input that the rows are for")
+    source.add_argument("--live", metavar="HOST:PORT", help="the admin port of a running proxy whose traffic is benign")
+    parser.add_argument("--target", metavar="HOST:PORT", help="with --data: the model server (or a proxy), to be asked")
+    parser.add_argument("--key", help="with --data: the array in an .npz file (default: x)")
+    parser.add_argument("--input", help="the model's input that the rows are for; with --capture, all if absent")
     parser.add_argument("--output", help="the output that says the class; absent: found by its numbers")
     parser.add_argument("--logits", action="store_true", help="--output holds logits, not probabilities")
-    parser.add_argument("--callers", type=int, default=1000, help="benign callers to simulate (default: 1000)")
+    parser.add_argument("--callers", type=int, help="with --data: benign callers to simulate (default: 1000)")
+    parser.add_argument("--seconds", type=float, help="with --live: how long to listen")
     parser.add_argument("--rate", type=float, default=0.001, help="benign callers found wrongly (default: 0.001)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    client.add_access_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the profile to write")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    if find_spec("tqdm") is None:
-        print("tqdm is not installed; tensorwall calibrate needs the extra: pip install 'tensorwall[calibrate]'")
+    mistake = _mistake(arguments)
+    if mistake is not None:
+        print(mistake)
         return 2
-    if not 0 < arguments.rate < 0.5:
-        print(f"--rate: {arguments.rate} is no share of callers; write one between 0 and 0.5, as 0.001")
-        return 2
-    if arguments.logits and arguments.output is None:
-        print("--logits: of which output is not said; name it with --output")
-        return 2
-    settings = Detection(output=arguments.output, semantics="logits" if arguments.logits else "probabilities")
     try:
-        rows = read(arguments.data, arguments.key)
-    except SampleError as error:
+        profile = _learned(arguments)
+        profile.write(arguments.out)
+    except DataError as error:
         print(error)
         return 2
-    try:
-        profile = _learned(arguments, rows, settings)
-        profile.write(arguments.out)
-    except (SampleError, CalibrationError) as error:
+    except (SampleError, TrafficError, CalibrationError) as error:
         print(error)
         return 1
     except OSError as error:
@@ -66,15 +65,68 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _learned(arguments: argparse.Namespace, rows: NDArray[Any], settings: Detection) -> Profile:
+_NEEDED = {"data": ("target", "input"), "capture": (), "live": ("seconds",)}
+_USELESS = {
+    "data": ("seconds",),
+    "capture": ("target", "key", "callers", "seconds"),
+    "live": ("target", "key", "input", "output", "logits", "callers"),
+}
+
+
+def _mistake(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the command line."""
+    extra = "capture" if arguments.capture else "calibrate"
+    needed = ("tqdm", "google_crc32c") if arguments.capture else ("tqdm",)
+    if any(find_spec(name) is None for name in needed):
+        return f"tensorwall calibrate needs the extra {extra}: pip install 'tensorwall[{extra}]'"
+    source = next(name for name in _NEEDED if getattr(arguments, name) is not None)
+    for name in _NEEDED[source]:
+        if getattr(arguments, name) is None:
+            return f"--{name}: --{source} needs it"
+    for name in _USELESS[source]:
+        if getattr(arguments, name) not in (None, False):
+            said = " (the proxy's configuration says it)" if name in ("input", "output", "logits") else ""
+            return f"--{name}: means nothing with --{source}{said}; leave it out"
+    if not 0 < arguments.rate < 0.5:
+        return f"--rate: {arguments.rate} is no share of callers; write one between 0 and 0.5, as 0.001"
+    if arguments.logits and arguments.output is None:
+        return "--logits: of which output is not said; name it with --output"
+    if source == "live" and not 0 < arguments.seconds <= MAX_SECONDS:
+        return f"--seconds: {arguments.seconds:g} is no time to listen; write one above 0, up to {MAX_SECONDS}"
+    return None
+
+
+def _learned(arguments: argparse.Namespace) -> Profile:
     rng = np.random.default_rng(arguments.seed)
     salt = secrets.token_bytes(SALT_BYTES)
+    traffic = _traffic(arguments, salt, rng)
+    for note in traffic.notes:
+        print(note)
+    return calibrate(traffic.observations, arguments.model, salt, arguments.rate, rng, traffic.scaling)
+
+
+def _traffic(arguments: argparse.Namespace, salt: bytes, rng: np.random.Generator) -> Traffic:
+    if arguments.live is not None:
+        try:
+            return listened(AdminClient(arguments.live, arguments), arguments.model, arguments.seconds, salt)
+        except ClientError as error:
+            raise TrafficError(f"--live: {error}") from None
+    settings = Detection(
+        inputs=() if arguments.data or arguments.input is None else (arguments.input,),
+        output=arguments.output,
+        semantics="logits" if arguments.logits else "probabilities",
+    )
+    if arguments.capture is not None:
+        from proxy.calibrate.recorded import recorded  # needs another extra
+
+        return recorded(arguments.capture, arguments.model, settings, salt)
+    rows = read(arguments.data, arguments.key or "x")
     model = Model(arguments.target, arguments.model, arguments.input, settings)
+    callers = CALLERS if arguments.callers is None else arguments.callers
     try:
-        seen, scaling = observations(rows, model, arguments.input, salt, arguments.callers, rng)
+        return Traffic(*observations(rows, model, arguments.input, salt, callers, rng))
     finally:
         model.close()
-    return calibrate(seen, arguments.model, salt, arguments.rate, rng, scaling)
 
 
 def _summary(profile: Profile, path: Path) -> str:

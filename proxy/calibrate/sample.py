@@ -30,22 +30,26 @@ class SampleError(Exception):
     """The sample cannot be used; `str()` is what the operator reads."""
 
 
+class DataError(Exception):
+    """The file of rows cannot be used; `str()` is what the operator reads."""
+
+
 def read(path: Path, key: str) -> NDArray[Any]:
     """Rows to send, (n, ...) numbers of any dtype or bytes: an .npy file, or the array `key` of an .npz file.
 
     Raises:
-        SampleError: there is no such array.
+        DataError: there is no such array.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise SampleError(f"{path}: cannot be read as .npy or .npz: {error}") from None
+        raise DataError(f"{path}: cannot be read as .npy or .npz: {error}") from None
     if not isinstance(loaded, np.ndarray):
         if key not in loaded:
-            raise SampleError(f"{path}: has no array {key!r}; it has {', '.join(loaded.files)}; name one with --key")
+            raise DataError(f"{path}: has no array {key!r}; it has {', '.join(loaded.files)}; name one with --key")
         loaded = loaded[key]
     if loaded.ndim < 2 or len(loaded) < 2:
-        raise SampleError(f"{path}: shape {loaded.shape} is not (rows, ...); send at least two rows")
+        raise DataError(f"{path}: shape {loaded.shape} is not (rows, ...); send at least two rows")
     found: NDArray[Any] = loaded
     return found
 

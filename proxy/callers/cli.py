@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs one action; 0 when done, 1 if the proxy refuses or cannot be reached, 2 for a mistake."""
     try:
-        proxy = AdminClient(arguments)
+        proxy = AdminClient(arguments.admin, arguments)
         if arguments.action == "list":
             answer = proxy.get("/callers", _query(arguments))
         elif arguments.action == "show":

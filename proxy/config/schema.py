@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
 from proxy.config.admin import Admin
+from proxy.config.capture import Capture
 from proxy.config.events import Events
 from proxy.config.files import File
 from proxy.config.protection import LadderStep, Model
@@ -252,6 +253,7 @@ class Config(Section):
     secret: Secret | None = Field(
         default=None, description="keys the noise of answers, for all replicas alike; one of each process if absent"
     )
+    capture: Capture | None = None
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 

@@ -11,7 +11,11 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 
 
 def size(value: object) -> object:
-    """Bytes from a number with a unit; what is no text is left to pydantic."""
+    """Bytes, from a number or a text with a unit; anything else as it is.
+
+    Raises:
+        ValueError: the text is no size.
+    """
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+)\s*([a-zA-Z]*)\s*", value)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from defenses.output import is_float
 from detectors.features import summarise, unknown
 from detectors.observation import NO_CLASS, Answers
+from protos import serving_pb2 as serving
+from protos.tensor_pb2 import DT_DOUBLE, DT_FLOAT
+from proxy.codec import PREDICT
 from proxy.config.detection import Detection
 from proxy.protection.replies import CLASSIFY_OUTPUT, OpenReply, Scores, Tensor
-from proxy.tensors import UndecodableTensorError
+from proxy.tensors import UndecodableTensorError, to_array
 
 
 def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers | None:
@@ -29,11 +32,35 @@ def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers |
     return unknown(rows)
 
 
+def distribution(path: str, body: bytes, rows: int, settings: Detection) -> NDArray[Any] | None:
+    """The scores (rows, classes) of a Predict reply that most likely say the class; None if that takes a closer look.
+
+    If none of its rows adds up to 1, and no output was named, another one may be meant: `answers` looks for it.
+    """
+    if path != PREDICT:
+        return None
+    try:
+        outputs = serving.PredictResponse.FromString(body).outputs
+        name = settings.output or min(outputs, key=_likely, default="")
+        if name in outputs and outputs[name].dtype in (DT_FLOAT, DT_DOUBLE):
+            values = to_array(outputs[name])
+            if values.ndim == 2 and len(values) == rows:
+                return _softmax(values) if settings.semantics == "logits" else values
+    except (DecodeError, UndecodableTensorError):
+        pass
+    return None
+
+
+def _likely(name: str) -> tuple[bool, str]:
+    """Orders the outputs: the likeliest to be a distribution over classes first."""
+    return "prob" not in name, name
+
+
 def _names(reply: OpenReply, settings: Detection) -> list[str]:
     if settings.output is not None:
         return [settings.output]
     if reply.method == "Predict":
-        return sorted(reply.message.outputs, key=lambda name: ("prob" not in name, name))
+        return sorted(reply.message.outputs, key=_likely)
     return [CLASSIFY_OUTPUT]
 
 

@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.features import Extractor
+from detectors.observation import Features
 from protos.example_pb2 import Example, Feature
+from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
 from proxy.protection.requests import OpenRequest
 from proxy.tensors import UndecodableTensorError, to_array
@@ -14,6 +17,35 @@ from proxy.tensors import UndecodableTensorError, to_array
 Array = NDArray[Any]
 
 _KINDS: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
+
+
+def usable(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array], int] | None:
+    """Those of `arrays` that belong to rows one by one; None if there are none, or no array can hold the numbers."""
+    try:
+        inputs, rows = arrays(decoded, wanted)
+    except (ValueError, MemoryError):
+        return None
+    own = {name: values for name, values in inputs.items() if values.ndim and len(values) == rows and values.size}
+    return (own, rows) if own else None
+
+
+def tensors(message: Any, wanted: Collection[str]) -> tuple[dict[str, Array], int] | None:
+    """`usable`, quicker, of a Predict request whose inputs are all plain numbers; None if that takes a closer look."""
+    found, sizes = {}, [0]
+    held = message.inputs
+    for name in held:
+        proto = held[name]
+        sizes.append(proto.tensor_shape.dim[0].size if proto.tensor_shape.dim else 1)
+        try:
+            if proto.dtype == DT_STRING or not (values := to_array(proto)).size:
+                return None
+        except (UndecodableTensorError, ValueError, MemoryError):
+            return None
+        if not wanted or name in wanted:
+            found[name] = values
+    rows = max(sizes)
+    own = {name: values for name, values in found.items() if values.ndim and len(values) == rows}
+    return (own, rows) if own else None
 
 
 def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array], int]:
@@ -37,6 +69,12 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
             except UndecodableTensorError:  # of a type without a numpy form
                 found[name] = _whole(proto.SerializeToString(deterministic=True), request.rows)
     return found, request.rows
+
+
+def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) -> Features | None:
+    """Features of a request's rows; None if nothing in it belongs to its rows one by one."""
+    opened = usable(decoded, wanted)
+    return None if opened is None else extractor(*opened)
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:

@@ -1,47 +1,52 @@
-"""The observations that wait for the detectors."""
+"""What waits for the detectors."""
 
 from collections import Counter, deque
 from collections.abc import Callable
 
-from detectors.observation import Observation
+from proxy.detection.sightings import Sighting
 
-MAX_ROWS = 16_384
-"""Rows that wait at most: about 10 MB."""
+MAX_WEIGHT = 16_384
+"""Rows that wait at most, or 64 MB of messages (`sightings.UNIT` bytes each)."""
 
 
 class ObservationQueue:
-    """First in, first out, and fair when full: the caller with most rows waiting loses its oldest.
+    """First in, first out, and fair when full: the caller with most weight waiting loses its oldest.
 
     So whoever floods the queue loses its own rows and hides nobody else's.
 
     Args:
-        dropped: told of each observation that is lost.
-        max_rows: rows that may wait.
+        dropped: told of each sighting that is lost.
+        max_weight: that may wait.
+
+    Attributes:
+        rows: that wait.
     """
 
-    def __init__(self, dropped: Callable[[Observation], None], max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, dropped: Callable[[Sighting], None], max_weight: int = MAX_WEIGHT) -> None:
         self.rows = 0
         self._dropped = dropped
-        self._max_rows = max_rows
-        self._waiting: deque[list[Observation]] = deque()
-        self._by_caller: dict[str, deque[list[Observation]]] = {}
-        self._rows: Counter[str] = Counter()
+        self._max_weight = max_weight
+        self._waiting: deque[list[Sighting]] = deque()
+        self._by_caller: dict[str, deque[list[Sighting]]] = {}
+        self._weight = 0
+        self._weights: Counter[str] = Counter()
 
-    def put(self, observation: Observation) -> None:
+    def put(self, sighting: Sighting) -> None:
         """Takes one in. Never waits."""
-        entry = [observation]
+        entry = [sighting]
         self._waiting.append(entry)
-        self._by_caller.setdefault(observation.caller, deque()).append(entry)
-        self._rows[observation.caller] += observation.rows
-        self.rows += observation.rows
-        while self.rows > self._max_rows:
-            caller, _ = self._rows.most_common(1)[0]
+        self._by_caller.setdefault(sighting.caller, deque()).append(entry)
+        self._weights[sighting.caller] += sighting.weight
+        self._weight += sighting.weight
+        self.rows += sighting.rows
+        while self._weight > self._max_weight:
+            caller, _ = self._weights.most_common(1)[0]
             oldest = self._by_caller[caller][0]
             self._dropped(self._out(oldest))
 
-    def take(self, max_rows: int) -> list[Observation]:
+    def take(self, max_rows: int) -> list[Sighting]:
         """The oldest, until there are `max_rows` of them or more."""
-        taken: list[Observation] = []
+        taken: list[Sighting] = []
         rows = 0
         while self._waiting and rows < max_rows:
             entry = self._waiting.popleft()
@@ -50,13 +55,14 @@ class ObservationQueue:
                 rows += taken[-1].rows
         return taken
 
-    def _out(self, entry: list[Observation]) -> Observation:
+    def _out(self, entry: list[Sighting]) -> Sighting:
         """Empties an entry, which is the oldest of its caller."""
-        observation = entry.pop()
-        own = self._by_caller[observation.caller]
+        sighting = entry.pop()
+        own = self._by_caller[sighting.caller]
         own.popleft()
-        self.rows -= observation.rows
-        self._rows[observation.caller] -= observation.rows
+        self.rows -= sighting.rows
+        self._weight -= sighting.weight
+        self._weights[sighting.caller] -= sighting.weight
         if not own:
-            del self._by_caller[observation.caller], self._rows[observation.caller]
-        return observation
+            del self._by_caller[sighting.caller], self._weights[sighting.caller]
+        return sighting

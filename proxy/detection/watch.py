@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,15 +16,16 @@ import grpc
 from detectors.engine import Engine
 from detectors.features import Extractor
 from detectors.findings import Finding
-from detectors.observation import Answers, Features, Observation
+from detectors.observation import Features
 from detectors.profile import Profile
 from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.config.detection import StepName
 from proxy.detection.answers import answers
 from proxy.detection.history import History
-from proxy.detection.inputs import arrays
+from proxy.detection.inputs import features
 from proxy.detection.queue import ObservationQueue
+from proxy.detection.sightings import MAX_ROWS, Sighting, observations
 from proxy.errors import Rejection
 from proxy.identity import Caller
 from proxy.limiter import network
@@ -38,6 +40,8 @@ log = logging.getLogger("tensorwall.detection")
 
 INLINE_BYTES = 16 * 2**10
 """Requests up to this size are looked at on the event loop; a thread costs more than they do."""
+EARLY_BYTES = 4 * 2**20
+"""Messages larger than this are looked at at once, so that they need not be kept."""
 BATCH_ROWS = 512
 PACE = 0.02
 """Seconds between batches: observations gather meanwhile, and the loop has the interpreter to itself."""
@@ -45,8 +49,6 @@ DELAY = 0.25, 1.0
 """Seconds for which an answer is held back on the step `slow`, thrown anew for each."""
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
-MAX_ROWS = 4096
-"""Rows of one call that are observed; the others are counted."""
 
 _BLOCKED = "this caller's calls of this model are not answered at present; ask the operator of this service"
 
@@ -60,7 +62,10 @@ class Glance:
         signature: as asked for; MultiInference has none.
         standings: of each row, by the clusters that it belongs to and by its caller.
         rules: the hardest step of them whose rules hold, for the whole call.
-        features: of its rows; None if it could not be read.
+        request: the message; empty if the features are known.
+        rows: examples, as it says.
+        claim: bytes that its tensors take.
+        features: of its rows; None if they are not needed yet, or if it could not be read.
         seconds: that it took so far.
     """
 
@@ -68,6 +73,9 @@ class Glance:
     signature: str
     standings: list[Standing]
     rules: StepName | None
+    request: bytes
+    rows: int
+    claim: int
     features: Features | None = None
     seconds: float = 0.0
 
@@ -205,16 +213,16 @@ class Detection:
         return standing
 
     async def look(
-        self, watched: Watched, caller: Caller, standing: Standing, decoded: Decoded, size: int, patience: float
+        self, watched: Watched, caller: Caller, standing: Standing, decoded: Decoded, body: bytes, patience: float
     ) -> Glance:
-        """Looks at a request: features of its rows, and how they stand. Holds it back if it is to be slowed.
+        """Looks at how a request stands, and its rows if that matters. Holds it back if it is to be slowed.
 
         Args:
             watched: the model.
             caller: whose request it is.
             standing: of the caller.
             decoded: the request.
-            size: of its message in bytes.
+            body: its message.
             patience: seconds that the caller waits; it is held back for half of them at most.
 
         Raises:
@@ -222,12 +230,14 @@ class Detection:
         """
         started = time.perf_counter()
         spec = getattr(decoded.message, "model_spec", None)
-        glance = Glance(caller, "" if spec is None else spec.signature_name, [standing], standing.rules)
-        with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
-            glance.features = await self._features(watched, decoded, size)
-        if glance.features is None:
-            self._metrics.lost(watched.name, "request", max(1, decoded.rows))
-        else:
+        signature, claim = "" if spec is None else spec.signature_name, sum(decoded.claims.values())
+        glance = Glance(caller, signature, [standing], standing.rules, body, decoded.rows, claim)
+        by_rows = standing.echoes or self.policy.watches_rows(watched.name, caller.id)
+        if by_rows or max(claim, len(body)) > EARLY_BYTES:
+            with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
+                glance.features = await self._features(watched, decoded, len(body))
+        if glance.features is not None:
+            glance.request = b""
             self._judge_rows(watched, glance, standing)
         glance.seconds = time.perf_counter() - started
         if any(each.slowed for each in glance.standings):
@@ -237,15 +247,12 @@ class Detection:
 
     def answered(self, watched: Watched, glance: Glance, path: str, reply: Reply) -> Reply:
         """Observes a reply, and answers rows as earlier near ones where a verdict says so. Never waits."""
-        if glance.features is None or reply.code is not grpc.StatusCode.OK:
+        if reply.code is not grpc.StatusCode.OK:
             return reply
         started = time.perf_counter()
-        said = answers(path, reply.body, len(glance.features), watched.settings)
-        if said is None:
-            self._metrics.lost(watched.name, "reply", len(glance.features))
-            return reply
-        self._observe(watched, glance.caller, glance.signature, glance.features, said)
-        if any(standing.echoes for standing in glance.standings):
+        self._queue.put(self._sighting(watched, glance, path, reply.body))
+        self._waiting.set()
+        if glance.features is not None and any(standing.echoes for standing in glance.standings):
             body, rows = self._echo.answer(path, reply.body, glance.standings, glance.features.embeddings)
             if rows:
                 self._metrics.acted(watched.name, "echoed")
@@ -334,7 +341,7 @@ class Detection:
         assert glance.features is not None, "there are rows to judge"
         rows = len(glance.features)
         glance.standings = [standing] * rows
-        if not self.policy.watches_rows(watched.name):
+        if not self.policy.watches_rows(watched.name, glance.caller.id):
             return
         own = self.policy.row_standings(watched.name, glance.caller.id, glance.features.embeddings, self._clock())
         if any(each.blocked for each in own):
@@ -344,28 +351,42 @@ class Detection:
                 glance.standings[row] = each  # what its cluster says is closer to the row than what its caller does
                 glance.rules = harder(glance.rules, each.rules)
 
-    def _observe(self, watched: Watched, caller: Caller, signature: str, features: Features, said: Answers) -> None:
-        if len(features) > MAX_ROWS:
-            self._metrics.lost(watched.name, "rows", len(features) - MAX_ROWS)
-            part = slice(0, MAX_ROWS)
-            features = Features(features.digests[part], features.fingerprints[part], features.embeddings[part])
-            said = Answers(said.classes[part], said.margins[part], said.entropies[part])
-        self._queue.put(Observation(self._clock(), caller.id, groups(caller), watched.name, signature, features, said))
-        self._waiting.set()
+    def _sighting(self, watched: Watched, glance: Glance, path: str, reply: bytes) -> Sighting:
+        caller, features, rows, said = glance.caller, glance.features, glance.rows, None
+        if features is not None:
+            features, rows = features[:MAX_ROWS], len(features)
+        if len(reply) > EARLY_BYTES:
+            said, reply = answers(path, reply, rows, watched.settings), b""
+        return Sighting(
+            self._clock(),
+            caller.id,
+            groups(caller),
+            watched.name,
+            glance.signature,
+            path,
+            rows,
+            glance.claim,
+            glance.request,
+            reply,
+            features,
+            said,
+        )
 
-    def _see(self, batch: list[Observation]) -> dict[str, list[Finding]]:
+    def _see(self, batch: list[Sighting]) -> dict[str, list[Finding]]:
         """In the detectors' thread."""
-        by_model: dict[str, list[Observation]] = {}
-        for observation in batch:
-            by_model.setdefault(observation.model, []).append(observation)
+        by_model: dict[str, list[Sighting]] = {}
+        for sighting in batch:
+            by_model.setdefault(sighting.model, []).append(sighting)
         found = {}
-        for name, own in by_model.items():
+        for name, sightings in by_model.items():
             watched = self._watched.get(name)
             if watched is not None:
                 started = time.perf_counter()
-                findings = found[name] = watched.engine.see(own)
-                watched.history.take(own, _found_callers(findings))
-                self._metrics.saw(name, sum(each.rows for each in own), time.perf_counter() - started)
+                lost = partial(self._metrics.lost, name)
+                seen = observations(sightings, watched.extractor, watched.settings, lost)
+                findings = found[name] = watched.engine.see(seen)
+                watched.history.take(seen, _found_callers(findings))
+                self._metrics.saw(name, sum(each.rows for each in seen), time.perf_counter() - started)
         return found
 
     def _found(self, model: str, findings: list[Finding]) -> None:
@@ -403,8 +424,4 @@ def _found_callers(findings: list[Finding]) -> set[str]:
 
 
 def _extract(watched: Watched, decoded: Decoded) -> Features | None:
-    """None if nothing in the request belongs to its rows one by one."""
-    inputs, rows = arrays(decoded, watched.settings.inputs)
-    if not any(values.ndim and len(values) == rows and values.size for values in inputs.values()):
-        return None
-    return watched.extractor(inputs, rows)
+    return features(decoded, watched.settings.inputs, watched.extractor)

@@ -106,7 +106,7 @@ def _events(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if arguments.file is not None:
         yield from _of_file(arguments.file, arguments)
         return
-    proxy = AdminClient(arguments)
+    proxy = AdminClient(arguments.admin, arguments)
     if not arguments.follow:
         yield from reversed(proxy.get("/events", {"limit": max(1, min(200, arguments.limit))})["events"])
         return

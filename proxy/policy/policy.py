@@ -141,25 +141,36 @@ class Policy:
         if settings is None or not self._acts(model, settings, caller, now):
             return CLEAR
         found = CLEAR
+        for verdict, step in self.against(model, caller, groups, now):
+            found = _hardest(found, step, verdict, caller)
+        return found
+
+    def acts(self, model: str, caller: str) -> bool:
+        """Whether verdicts on a model act on this caller, and are not in shadow."""
+        settings = self._models.get(model)
+        return settings is not None and _enforced(settings, caller)
+
+    def against(self, model: str, caller: str, groups: Sequence[str], now: float) -> list[tuple[Verdict, StepName]]:
+        """The verdicts that stand on a caller or its groups, and the step that each means for it, whatever the mode."""
+        found = []
         for subject in (Subject("caller", caller), *(Subject("group", group) for group in groups)):
             for verdict in self._by_subject.get((model, subject), {}).values():
                 if subject.kind == "group" and self.manual.excused(model, caller, verdict.since):
                     continue
                 verdict.settle(now)
                 step = verdict.step
-                if step is not None and subject.kind == "group":
-                    step = milder(step)
-                found = _hardest(found, step, verdict, caller)
+                if step is not None:
+                    found.append((verdict, milder(step) if subject.kind == "group" else step))
         return found
 
     def forget_clusters(self, model: str) -> None:
         """Rows of a model are compared with no cluster any more, until there is new evidence."""
         self._clusters.pop(model, None)
 
-    def watches_rows(self, model: str) -> bool:
-        """Whether rows have to be compared with clusters."""
-        clusters = self._clusters.get(model)
-        return clusters is not None and len(clusters) > 0
+    def watches_rows(self, model: str, caller: str) -> bool:
+        """Whether a caller's rows have to be compared with clusters."""
+        settings, clusters = self._models.get(model), self._clusters.get(model)
+        return settings is not None and clusters is not None and len(clusters) > 0 and _enforced(settings, caller)
 
     def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
         """How each row stands by the cluster that it belongs to."""
@@ -314,6 +325,11 @@ def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: 
     if harder(found.step, step) != found.step or (STEPS.index(step) == STEPS.index(found.step) and not silent):
         return other
     return found
+
+
+def _enforced(settings: Detection, caller: str) -> bool:
+    """As configured; an operator's immunity is looked up where a verdict would act."""
+    return _mode(settings, Subject("caller", caller))[0] == "enforce"
 
 
 def _mode(settings: Detection, subject: Subject) -> tuple[Mode, bool]:

@@ -22,6 +22,11 @@ def test_examples_can_be_used(page: str, before: str) -> None:
         parse(before + block, {"TENSORWALL_SECRET": "x" * 32})
 
 
+def test_the_example_of_capture_can_be_used() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/capture.md").read_text(), re.DOTALL)
+    assert parse(block, {}).capture is not None
+
+
 def test_examples_of_detection_can_be_used(tmp_path: Path) -> None:
     profile = tmp_path / "fashion.profile.json"
     replace(Profile.defaults("fashion", b"0123456789abcdef"), calibrated=True).write(profile)

@@ -2,23 +2,23 @@
 
 from collections import Counter
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.observation import Observation
 from proxy.detection.queue import ObservationQueue
-from tests.detectors.made import natural, observed
+from proxy.detection.sightings import UNIT, Sighting
 
-ROWS = natural(40, np.random.default_rng(0))
+
+def sighting(time: float, caller: str, rows: int = 1, request: bytes = b"") -> Sighting:
+    return Sighting(time, caller, (), "m", "", "", rows, 0, request, b"")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=60), st.integers(10, 40))
 def test_nothing_is_lost_uncounted_and_nothing_overtakes(sent: list[tuple[str, int]], most: int) -> None:
-    lost: list[Observation] = []
+    lost: list[Sighting] = []
     queue = ObservationQueue(lost.append, most)
     for at, (caller, rows) in enumerate(sent):
-        queue.put(observed(ROWS[:rows], float(at), caller))
+        queue.put(sighting(float(at), caller, rows))
         assert queue.rows <= most
     taken = []
     while batch := queue.take(8):
@@ -29,11 +29,19 @@ def test_nothing_is_lost_uncounted_and_nothing_overtakes(sent: list[tuple[str, i
 
 
 def test_a_flood_costs_the_flooder() -> None:
-    lost: list[Observation] = []
+    lost: list[Sighting] = []
     queue = ObservationQueue(lost.append, 100)
-    queue.put(observed(ROWS[:5], 0.0, "quiet"))
+    queue.put(sighting(0.0, "quiet", 5))
     for at in range(200):
-        queue.put(observed(ROWS[:3], float(at), "loud"))
+        queue.put(sighting(float(at), "loud", 3))
     assert {each.caller for each in lost} == {"loud"}
     assert lost[0].time == 0, "the oldest goes first"
     assert queue.take(1)[0].caller == "quiet"
+
+
+def test_long_messages_count_for_as_many_rows_as_they_take_room() -> None:
+    lost: list[Sighting] = []
+    queue = ObservationQueue(lost.append, 100)
+    for at in range(20):
+        queue.put(sighting(float(at), "large", 1, bytes(10 * UNIT)))
+    assert (queue.rows, len(lost)) == (10, 10)

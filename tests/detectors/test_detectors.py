@@ -125,6 +125,17 @@ def test_batches_of_any_size_give_the_same_components(profile: Profile) -> None:
     whole_ids, single_ids = ({each.id for each in found if each.kind == "cluster"} for found in (one, other))
     assert whole_ids
     assert whole_ids <= single_ids
+
+    def courses(batches: list[list[Observation]]) -> dict[tuple[str, int], float]:
+        engine = Engine(profile)
+        return {
+            (each.statistic, each.seen): each.value
+            for batch in batches
+            for each in engine.readings(batch)
+            if each.detector == "pooled_provenance" and "spread" not in each.statistic
+        }
+
+    assert courses([asked]) == courses([[each] for each in asked]), "a trace is read at the same sizes"
     joined = np.concatenate(walk(np.random.default_rng(10)))
     assert Engine(profile).see([observed(joined, 0, "in one call")]), "many near rows in one call are found as well"
 
@@ -185,13 +196,13 @@ def test_a_profile_survives_its_file_and_refuses_others(profile: Profile, tmp_pa
     assert [each.reading.subject for each in findings(again, asked)] == [
         each.reading.subject for each in findings(profile, asked)
     ]
-    path.write_text(path.read_text().replace('"tensorwall_profile": 1', '"tensorwall_profile": 99'))
+    path.write_text(path.read_text().replace('"tensorwall_profile": 2', '"tensorwall_profile": 99'))
     with pytest.raises(ProfileError, match="format 99"):
         Profile.read(path)
     for content, said in (
         ("{", "no profile"),
         ("[]", "format None"),
-        ('{"tensorwall_profile": 1}', "no whole profile"),
+        ('{"tensorwall_profile": 2}', "no whole profile"),
     ):
         path.write_text(content)
         with pytest.raises(ProfileError, match=said):

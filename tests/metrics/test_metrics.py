@@ -19,6 +19,7 @@ from proxy.metrics import (
     ProtectionMetrics,
     table,
 )
+from proxy.metrics.capture import CaptureMetrics
 from proxy.metrics.detection import DetectionMetrics
 from proxy.metrics.operations import OperationMetrics
 from proxy.policy import Verdict
@@ -82,6 +83,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     ProtectionMetrics(registry)
     DetectionMetrics(registry).read(_Standing())
     OperationMetrics(registry).read(_Operating())
+    CaptureMetrics(registry, lambda: 0)
     families = exposed(registry)
     for name, (kind, meaning, labels) in CATALOGUE.items():
         family = families[name]

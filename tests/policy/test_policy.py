@@ -146,9 +146,9 @@ def test_a_cluster_acts_on_its_rows_whoever_sends_them(configured: Configured) -
     policy, _ = configured("silent")
     members = np.eye(3, DIMENSIONS, dtype=np.float32)
     cluster = Cluster(members, 0.2, {"a": 40, "b": 2})
-    assert not policy.watches_rows("m")
+    assert not policy.watches_rows("m", "caller")
     policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=cluster)], NOW)
-    assert policy.watches_rows("m")
+    assert policy.watches_rows("m", "caller")
     near, far = members[1] + np.float32(0.01), members[1] * np.float32(2)
     standings = policy.row_standings("m", "stranger", np.stack([near, far]), NOW)
     assert [each.echoes for each in standings] == [True, False]

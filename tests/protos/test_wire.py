@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from protos import example_pb2, serving_pb2, signature_pb2, tensor_pb2
+from protos import example_pb2, prediction_log_pb2, serving_pb2, signature_pb2, tensor_pb2
 
 ROOT = Path(__file__).parents[2]
-OURS = (tensor_pb2, example_pb2, signature_pb2, serving_pb2)
-KNOWINGLY_LEFT_OUT = {"StatusProto.error_code"}  # an enum upstream, a plain number here
+OURS = (tensor_pb2, example_pb2, signature_pb2, serving_pb2, prediction_log_pb2)
+KNOWINGLY_LEFT_OUT = {
+    "StatusProto.error_code",  # an enum upstream, a plain number here
+    "PredictionLog.recorded",  # ours alone
+}
 
 
 def _messages(parent: Any) -> list[Descriptor]:
@@ -34,7 +37,11 @@ def _enums() -> list[EnumDescriptor]:
 def genuine() -> Any:
     """The descriptor pool that tensorflow-serving-api fills."""
     from google.protobuf import descriptor_pool
-    from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2  # noqa: F401
+    from tensorflow_serving.apis import (  # noqa: F401
+        model_service_pb2,
+        prediction_log_pb2,
+        prediction_service_pb2,
+    )
 
     return descriptor_pool.Default()
 

@@ -1,0 +1,170 @@
+"""Calls a second and CPU seconds a call of a real proxy, with detection off, in shadow and enforced, by turns.
+
+    python -m benchmarks.detection_cost [--seconds 4] [--turns 5] [--loads image,table] [--out build/NAME.json]
+
+One proxy for each mode, all in front of one upstream that answers at once, so that the proxy is what limits and the
+share that detection costs is at its largest. 16 calls are in flight, of 100 callers, all rows distinct. CPU seconds are
+the proxy's own (user and system, all threads), read from /proc: what else the machine does moves them little.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.detection_cost.traffic import CLASSES, LOADS, Load, natural
+from detectors.calibration import calibrate
+from detectors.features import Extractor, summarise
+from detectors.observation import Observation
+from detectors.workloads import benign
+from tests.processes import Proxy, serving_proxy
+
+MODES = ("off", "shadow", "enforce")
+LEARNED = 100
+"""Simulated callers of the profile."""
+SALT = b"of the benchmark"
+_SETTLE = 1.0
+"""Seconds after a measurement in which the detectors see what still waits; their CPU time counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One turn: calls a second, the proxy's CPU seconds a call, and the share of rows that the detectors saw."""
+
+    calls: float
+    cpu: float
+    seen: float
+
+
+def main() -> int:
+    """Runs it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
+    parser.add_argument("--turns", type=int, default=5, help="measurements of each mode and load")
+    parser.add_argument("--loads", default=",".join(load.name for load in LOADS), help="which loads")
+    parser.add_argument("--modes", default=",".join(MODES), help="which modes; the first is what others compare with")
+    parser.add_argument("--out", type=Path, default=Path("build/detection-cost.json"))
+    arguments = parser.parse_args()
+    loads = [load for load in LOADS if load.name in arguments.loads.split(",")]
+    modes = arguments.modes.split(",")
+    taken: dict[str, dict[str, list[Measured]]] = {load.name: {mode: [] for mode in modes} for load in loads}
+    with tempfile.TemporaryDirectory() as folder, _proxies(Path(folder), loads, modes) as proxies:
+        for turn in range(arguments.turns):
+            for load in loads:
+                for mode in modes if turn % 2 == 0 else modes[::-1]:
+                    taken[load.name][mode].append(_measured(proxies[mode], load, arguments.seconds, turn))
+    arguments.out.parent.mkdir(exist_ok=True)
+    raw = {load: {mode: [asdict(each) for each in turns] for mode, turns in by.items()} for load, by in taken.items()}
+    arguments.out.write_text(json.dumps(raw, indent=1) + "\n")
+    print(_table(loads, taken))
+    return 0
+
+
+@contextmanager
+def _proxies(folder: Path, loads: list[Load], modes: list[str]) -> Iterator[dict[str, Proxy]]:
+    with ExitStack() as stack:
+        upstream = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.detection_cost.upstream"], stdout=subprocess.PIPE, text=True
+        )
+        stack.callback(upstream.wait)
+        stack.callback(upstream.terminate)
+        assert upstream.stdout is not None
+        address = f"127.0.0.1:{int(upstream.stdout.readline())}"
+        profiles = {load.name: _profile(folder, load) for load in loads}
+        proxies = {}
+        for mode in modes:
+            models = {name: {"detection": {"mode": mode, "profile": str(path)}} for name, path in profiles.items()}
+            own = folder / mode
+            own.mkdir()
+            identity = {"order": ["forwarded_for"]}
+            proxies[mode] = stack.enter_context(serving_proxy(own, address, models=models, identity=identity))
+        yield proxies
+
+
+def _profile(folder: Path, load: Load) -> Path:
+    """Learned from simulated callers; of the 28x28 images' kind for photographs, which would take long."""
+    like = load if len(load.shape) == 1 else LOADS[0]
+    path = folder / f"{like.name}.json"
+    if not path.exists():
+        rng = np.random.default_rng(1)
+        rows = natural(like, 4000, rng)
+        extractor = Extractor(SALT)
+        observations = []
+        for call in benign(rows, rng.integers(0, CLASSES, len(rows)), LEARNED, rng):
+            said = summarise(rng.dirichlet(np.full(CLASSES, 0.3), len(call.rows)))
+            features = extractor({"x": call.rows}, len(call.rows))
+            groups = (f"network:{call.caller}",)
+            observations.append(Observation(call.time, call.caller, groups, load.name, "", features, said))
+        calibrate(observations, load.name, SALT, 0.001, rng).write(path)
+    return path
+
+
+def _measured(proxy: Proxy, load: Load, seconds: float, seed: int) -> Measured:
+    command = [sys.executable, "-m", "benchmarks.detection_cost.load", proxy.address, load.name, str(seconds)]
+    pid = proxy.process.process.pid
+    seen, lost = _rows(proxy, load)
+    with subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "begin\n", "the load could not start"
+        cpu = _cpu(pid)
+        answered, took, failed = driver.stdout.readline().split()
+        assert not int(failed), f"{failed} calls failed"
+    time.sleep(_SETTLE)
+    spent = _cpu(pid) - cpu
+    after_seen, after_lost = _rows(proxy, load)
+    share = (after_seen - seen) / max(1.0, after_seen - seen + after_lost - lost)
+    return Measured(int(answered) / float(took), spent / int(answered), share)
+
+
+def _cpu(pid: int) -> float:
+    """User and system seconds of a process (proc(5): fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
+    """Rows that detectors saw so far, and rows that they did not see."""
+    with urllib.request.urlopen(f"http://{proxy.admin}/metrics", timeout=5) as page:
+        text = page.read().decode()
+
+    def total(name: str) -> float:
+        return sum(map(float, re.findall(rf'^{name}_total{{.*model="{load.name}".*}} (\S+)$', text, re.MULTILINE)))
+
+    return total("tensorwall_observed_rows"), total("tensorwall_unobserved_rows")
+
+
+def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> str:
+    lines = [
+        "| load | detection | calls/s | CPU ms a call | rows seen | calls/s, share of the first | CPU, share |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for load in loads:
+        shape = "x".join(map(str, load.shape))
+        first = next(iter(taken[load.name].values()))
+        for mode, turns in taken[load.name].items():
+            # Turns are paired: what else the machine did meanwhile is the same for both, more or less.
+            share = statistics.median(own.calls / other.calls for own, other in zip(turns, first, strict=True))
+            cpu = statistics.median(other.cpu / own.cpu for own, other in zip(turns, first, strict=True))
+            calls, spent, seen = (
+                statistics.median(getattr(turn, what) for turn in turns) for what in ("calls", "cpu", "seen")
+            )
+            shown = "-" if mode == "off" else f"{seen:.0%}"
+            figures = f"{calls:.0f} | {spent * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f}"
+            lines.append(f"| {load.rows} x {shape} | {mode} | {figures} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
