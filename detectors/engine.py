@@ -8,7 +8,7 @@ import numpy as np
 from detectors.detector import Detector, DetectorStats
 from detectors.distances import DistanceDistribution
 from detectors.extraction import ExtractionMonitor
-from detectors.findings import Finding, Reading
+from detectors.findings import Finding, Reading, Subject
 from detectors.graph import Graph
 from detectors.hardness import Hardness
 from detectors.indexes import EmbeddingIndex, FingerprintIndex
@@ -83,6 +83,12 @@ class Engine:
         """What in a batch is unusual."""
         found = (self._profile.judge(reading) for reading in self.readings(batch))
         return [finding for finding in found if finding is not None]
+
+    def fidelity(self, caller: str) -> float | None:
+        """How far a copy of the model made by a caller would have come; None if that is not followed."""
+        subject = Subject("caller", caller)
+        found = (each.fidelity(subject) for each in self._detectors if isinstance(each, ExtractionMonitor))
+        return next(found, None)
 
     def stats(self) -> Mapping[str, DetectorStats]:
         """Of each detector, by name."""

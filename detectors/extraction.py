@@ -122,6 +122,11 @@ class ExtractionMonitor:
                     note=self._note(party.subject),
                 )
 
+    def fidelity(self, subject: Subject) -> float | None:
+        """Share of next rows that a party's surrogate foretells; None if it has none."""
+        surrogate = self._surrogates.get(subject)
+        return None if surrogate is None else surrogate.fidelity
+
     def stats(self) -> DetectorStats:
         """See `Detector`."""
         highest = max((surrogate.fidelity for surrogate in tuple(self._surrogates.values())), default=0.0)

@@ -38,6 +38,8 @@ class Call:
         model: the model's name as the caller sent it.
         rows: examples in the request.
         upstream_seconds: time that the upstream had it, retries included.
+        caller: whose it is, once that is known.
+        refused: whether the proxy itself refused it.
     """
 
     path: str
@@ -46,6 +48,8 @@ class Call:
     model: str = ""
     rows: int = 0
     upstream_seconds: float = 0.0
+    caller: Caller | None = None
+    refused: bool = False
 
 
 class Pipeline:
@@ -97,9 +101,10 @@ class Pipeline:
         Raises:
             Rejection: the proxy's own answer; nothing was forwarded.
         """
-        caller = self._identify(context)
+        caller = call.caller = self._identify(context)
         metadata = self._metadata(context)
         decoded = self._decode(call, body)
+        self._detection.refuse_blocked(caller, call.model)
         if call.path not in INFERENCE:
             return await self._forward(call, body, metadata, context)
         watched = self._detection.of(call.model)
@@ -133,7 +138,8 @@ class Pipeline:
         Raises:
             Rejection: as `answer`.
         """
-        caller = self._identify(context)
+        caller = call.caller = self._identify(context)
+        self._detection.refuse_blocked(caller, "")
         release = await self._limiter.admit(caller, "", 0, 0)
         try:
             left = self._seconds_left(context)

@@ -82,11 +82,11 @@ async def _reload(path: Path, proxy: Proxy) -> None:
         config = load(path)
         await proxy.reload(config)
     except ConfigError as error:
-        proxy.metrics.reloaded(False)
+        proxy.reloaded(str(error).splitlines())
         event(log, logging.ERROR, "configuration refused, the old one stays", problems=str(error).splitlines())
         return
     logs.configure(config.log, sys.stderr)
-    proxy.metrics.reloaded(True)
+    proxy.reloaded()
     event(log, logging.INFO, "configuration reloaded")
 
 

@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +18,22 @@ import grpc.aio
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from proxy.admin.server import AdminServer, start_admin
+from proxy.activity import CallerTable, Traffic
+from proxy.activity.attacks import Attacks
+from proxy.admin.access import Access
+from proxy.admin.acting import Acting
+from proxy.admin.server import AdminServer, Shown, start_admin
+from proxy.admin.tls import AdminCertificate
+from proxy.admin.views import Views
 from proxy.capture.recorder import Recorder
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config
 from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
 from proxy.detection import Detection
+from proxy.events import Hub
+from proxy.events.outlets import Outlets
+from proxy.events.schema import AISVS_CHANGE, ConfigurationEvent, ProcessEvent, stamp
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
@@ -33,7 +42,9 @@ from proxy.limiter import Limiter
 from proxy.logs import event
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
-from proxy.pipeline import Pipeline
+from proxy.metrics.operations import OperationMetrics
+from proxy.pipeline import Call, Pipeline
+from proxy.policy import Verdict
 from proxy.protection import GuardTable, Protection, protected_models
 from proxy.protection.audit import problems
 from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
@@ -41,10 +52,11 @@ from proxy.service import Service
 from proxy.signatures import Signatures, SignatureTable
 from proxy.state import Store, open_store
 from proxy.upstream import COMPRESSION, Reply, UpstreamPool
+from proxy.version import VERSION
 
 log = logging.getLogger("tensorwall.server")
 
-NEEDS_RESTART = ("listen", "bounds.message_bytes", "bounds.metadata_bytes")
+NEEDS_RESTART = ("listen", "admin.tls", "bounds.message_bytes", "bounds.metadata_bytes")
 """What is fixed while the server listens; a reload that changes it takes the rest and says so."""
 
 
@@ -53,6 +65,9 @@ REFUSAL_SECONDS = 0.25
 
 
 SECRET_BYTES = 32
+
+LOOK_SECONDS = 1.0
+"""Between looks at which verdicts have come down the ladder."""
 
 
 class StartError(Exception):
@@ -94,19 +109,31 @@ class Proxy:
         self._protection_metrics = ProtectionMetrics(self._registry)
         self._executor = ThreadPoolExecutor(os.cpu_count(), "tensorwall-defense")
         self._own_secret = secrets.token_bytes(SECRET_BYTES)
-        self._detection = Detection(self._secret(config), DetectionMetrics(self._registry), self._executor)
+        self._hub = Hub()
+        self._operations = OperationMetrics(self._registry)
+        self._attacks = Attacks(self._hub.publish)
+        self._callers = CallerTable(self.metrics.models.label, time.time)
+        self._traffic = Traffic(time.time)
+        self._detection = Detection(
+            self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._reached
+        )
         self._detection.configure(_detected(config))
         self._recorder = Recorder(self._detection, self._registry)
+        self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
+        self._outlets = Outlets(self._detection.survey, self._operations.delivered, time.time)
+        self._hub.sinks += [self._outlets.put, lambda content: self._operations.happened(content["event"])]
+        self._operations.read(self)
         self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._service = Service(lambda: self._now.pipeline, self.metrics, clock)
+        self._service = Service(lambda: self._now.pipeline, self.metrics, clock, self._ended)
         self._server = grpc.aio.server(
             options=_server_options(config), compression=COMPRESSION[config.listen.compression]
         )
         self._health = Health(self._server)
         enable_reflection(self._server)
         self._server.add_generic_rpc_handlers((self._service,))
+        self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
         self._now = self._generation(config, NOT_ASKED)
         self._watching: list[asyncio.Task[None]] = []
 
@@ -130,21 +157,19 @@ class Proxy:
         grpc_address = self._bind()
         self._store = await self._open_store(self.config)
         self._watch()
+        await self._outlets.configure(self.config.events)
         self._spawn(self._detection.run())
+        self._spawn(self._look())
         self._recorder.configure(self.config.capture)
         await self._server.start()
         try:
             self._admin: AdminServer = await start_admin(
-                listen.admin,
-                registry=self._registry,
-                readiness=lambda: self.readiness,
-                config=lambda: self.config,
-                verdicts=self._detection.verdicts,
-                observations=self._recorder.live.observations,
+                listen.admin, self._shown(), None if self._certificate is None else self._certificate.context
             )
         except OSError as error:
             await self._server.stop(None)
             raise StartError(f"listen.admin: cannot listen on {listen.admin}: {error.strerror or error}") from None
+        self._hub.publish(ProcessEvent(event="proxy.started", time=stamp(time.time()), tensorwall=VERSION))
         return grpc_address, self._admin.address
 
     async def reload(self, config: Config) -> None:
@@ -163,10 +188,49 @@ class Proxy:
         self._watch()
         self.metrics.models.configure(config.models)
         self.metrics.forget_targets()
+        await self._outlets.configure(config.events)
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
         for key in NEEDS_RESTART:
             if _at(old.config, key) != _at(config, key):
                 event(log, logging.WARNING, "restart needed", key=key)
+
+    def reloaded(self, problems: Sequence[str] = ()) -> None:
+        """Notes that a changed configuration was taken, or refused for problems, of which events name the places."""
+        places = tuple(": ".join(problem.split(": ")[:2])[:300] for problem in problems[:20])
+        self.metrics.reloaded(not problems)
+        self._hub.publish(
+            ConfigurationEvent(
+                event="configuration.refused" if problems else "configuration.reloaded",
+                time=stamp(time.time()),
+                problems=places,
+                owasp_aisvs=(AISVS_CHANGE,),
+            )
+        )
+
+    def decisions(self) -> dict[str, int]:
+        """Operators' decisions that stand, by kind."""
+        counts = dict.fromkeys(("block", "immunise"), 0)
+        for each in self._detection.policy.manual.standing(time.time()):
+            counts[each.kind] += 1
+        return counts
+
+    def open(self) -> dict[str, int]:
+        """Sessions and streams of the admin port."""
+        return {"sessions": len(self._access.sessions), "streams": self._hub.listeners}
+
+    def waiting(self) -> dict[str, int]:
+        """Events that wait, by outlet."""
+        return self._outlets.waiting()
+
+    def dropped(self) -> dict[str, int]:
+        """What the admin port forgot to stay within its bounds."""
+        return {
+            "sessions": self._access.sessions.evicted,
+            "addresses": self._access.failures.evicted,
+            "streams": self._hub.lost,
+            "callers": self._callers.evicted,
+            "histories": self._detection.forgotten,
+        }
 
     async def refresh(self) -> None:
         """Reads the files again that the configuration names, if they have changed."""
@@ -174,6 +238,8 @@ class Proxy:
         try:
             if now.keys is not None and now.keys.reload_if_changed():
                 event(log, logging.INFO, "keys reloaded", file=str(now.keys.path))
+            if self._certificate is not None and self._certificate.reload_if_changed():
+                event(log, logging.INFO, "certificate of the admin port reloaded")
             if _tls_fingerprint(now.config) != now.tls_fingerprint:
                 now.tls_fingerprint = _tls_fingerprint(now.config)
                 await self.reload(now.config)
@@ -198,10 +264,13 @@ class Proxy:
         await self._now.upstream.close()
         if self._store is not None:
             await self._store.close()
+        self._hub.close()
         self._detection.close()
         await self._recorder.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._admin.close()
+        self._hub.publish(ProcessEvent(event="proxy.stopped", time=stamp(time.time()), tensorwall=VERSION))
+        await self._outlets.close()
 
     def _generation(self, config: Config, readiness: Readiness) -> _Generation:
         keys = None if config.identity.api_keys is None else KeyFile(config.identity.api_keys.file)
@@ -288,6 +357,36 @@ class Proxy:
         except RuntimeError:
             raise StartError(f"listen.grpc: cannot listen on {listen.grpc}; is the address in use?") from None
         return listen.grpc if listen.grpc.startswith("unix:") else f"{listen.grpc.rpartition(':')[0]}:{port}"
+
+    def _shown(self) -> Shown:
+        views = Views(
+            lambda: self.config, self._detection, self._callers, self._traffic, self._attacks, self._hub, time.time
+        )
+        return Shown(
+            self._registry,
+            lambda: self.readiness,
+            lambda: self.config,
+            self._access,
+            views,
+            Acting(self._callers, self._detection, self._attacks, self._hub, time.time),
+            self._recorder.live.observations,
+        )
+
+    def _ended(self, call: Call, code: str, seconds: float) -> None:
+        self._traffic.note(code, call.rows, call.refused, seconds, seconds - call.upstream_seconds)
+        if call.caller is not None:
+            self._callers.note(call.caller, call.model, call.rows, call.refused)
+
+    def _reached(self, verdict: Verdict, now: float) -> None:
+        if verdict.subject.kind == "caller":
+            self._callers.remember(verdict.subject.id)
+        self._attacks.reached(verdict, now)
+
+    async def _look(self) -> None:
+        """Notices what time does to verdicts."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._attacks.look(self._detection.policy.stands, time.time)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -28,12 +28,20 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         pipeline: the one in force; asked anew for each call, so that a reload takes effect at once.
         metrics: told of every call's end.
         clock: monotonic seconds, the pipeline's.
+        ended: told of every call, of the name of its status code and of the seconds that it took.
     """
 
-    def __init__(self, pipeline: Callable[[], Pipeline], metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pipeline: Callable[[], Pipeline],
+        metrics: Metrics,
+        clock: Callable[[], float],
+        ended: Callable[[Call, str, float], None],
+    ) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
         self._clock = clock
+        self._ended = ended
         self.in_flight = 0
         self.refusing = False
         metrics.in_flight.set_function(lambda: self.in_flight)
@@ -108,10 +116,12 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
 
     def _rejected(self, call: Call, rejection: Rejection) -> Reply:
         self._metrics.refused(model=call.model, reason=rejection.reason)
+        call.refused = True
         call.rows = 0  # what a refused request claims was never asked of the model
         return Reply(rejection.code, rejection.details, trailing=rejection.trailing)
 
     def _finished(self, call: Call, reply: Reply) -> None:
+        seconds = self._clock() - call.started
         self._metrics.finished(
             model=call.model,
             method=call.path,
@@ -119,9 +129,10 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
             rows=call.rows,
             request_bytes=call.request_bytes,
             reply_bytes=len(reply.body),
-            proxy_seconds=self._clock() - call.started - call.upstream_seconds,
+            proxy_seconds=seconds - call.upstream_seconds,
             upstream_seconds=call.upstream_seconds,
         )
+        self._ended(call, reply.code.name, seconds)
 
 
 async def _send(context: Context, reply: Reply) -> bytes:

@@ -28,6 +28,10 @@ import grpc
 import yaml
 
 from protos import serving_pb2 as serving
+from proxy.admin.operators import token_hash
+
+TOKEN = "an-operator-of-the-tests-0123456789"
+"""Of the operator `tester`, whom every proxy of `serving_proxy` has unless its settings say otherwise."""
 
 START_SECONDS = 60.0
 """Long enough for TensorFlow to be imported on a busy machine."""
@@ -155,7 +159,14 @@ def serving_proxy(folder: Path, upstream: str | dict[str, Any], **settings: Any)
         upstream: the model server's address, or the configuration's whole section.
         settings: further sections of the configuration; they win over what is set here.
     """
-    config: dict[str, Any] = {"upstream": upstream, "shutdown": {"settle": 0}, "log": {"format": "json"}, **settings}
+    tester = {"name": "tester", "role": "operator", "sha256": token_hash(TOKEN)}
+    config: dict[str, Any] = {
+        "upstream": upstream,
+        "admin": {"operators": [tester]},
+        "shutdown": {"settle": 0},
+        "log": {"format": "json"},
+        **settings,
+    }
     config["listen"] = {"grpc": "127.0.0.1:0", "admin": "127.0.0.1:0", **config.get("listen", {})}
     path = folder / "tensorwall.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -201,6 +212,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def admin_page(admin: str, path: str, token: str = TOKEN, timeout: float = 5) -> str:
+    """What a page of an admin port says to an operator."""
+    request = urllib.request.Request(f"http://{admin}{path}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        return str(response.read().decode())
 
 
 def _listening(process: Running) -> tuple[str, ...]:

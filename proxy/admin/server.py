@@ -1,7 +1,8 @@
-"""The admin port, on the proxy's own event loop: small answers, and a stream of observations."""
+"""The admin port, on the proxy's own event loop: small answers, made quickly, and streams. `api` has `/api/v1`."""
 
 import json
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from proxy.admin.access import Access, Refused
+from proxy.admin.acting import Acting
+from proxy.admin.api import BASE, Handler, add_routes, deciding, known
+from proxy.admin.page_files import add_page
+from proxy.admin.views import Views
 from proxy.config.redact import redact
 from proxy.config.schema import Config
 from proxy.readiness import Readiness
@@ -18,12 +24,13 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
+    "Server": "tensorwall",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 _MAX_HEADER_BYTES = 8190
+PIECE = 16 * 2**10
 _MAX_CONNECTIONS = 100
 """The listen queue; scrapes and probes come one at a time."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +45,69 @@ class AdminServer:
         await self.runner.cleanup()
 
 
-async def start_admin(
-    address: str,
-    *,
-    registry: CollectorRegistry,
-    readiness: Callable[[], Readiness],
-    config: Callable[[], Config],
-    verdicts: Callable[[str | None], list[dict[str, Any]]],
-    observations: Handler,
-) -> AdminServer:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the admin port answers from.
+
+    Attributes:
+        registry: of the metrics.
+        readiness: of the proxy.
+        config: in force.
+        access: who may ask for what.
+        views: what the API shows.
+        acting: takes decisions.
+        observations: handles live windows of traffic.
+    """
+
+    registry: CollectorRegistry
+    readiness: Callable[[], Readiness]
+    config: Callable[[], Config]
+    access: Access
+    views: Views
+    acting: Acting
+    observations: Handler
+
+
+async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = None) -> AdminServer:
     """Listens on `host:port` (port 0 picks one) or `unix:/path`.
 
     Raises:
         OSError: the address cannot be bound.
     """
     app = web.Application(middlewares=[_plain_errors], client_max_size=1024)
-    app.router.add_get("/metrics", _metrics(registry))
+    app.on_response_prepare.append(_dress)
+    access = shown.access
+    app.router.add_get("/metrics", _metrics(shown.registry))
     app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", _readyz(readiness))
-    app.router.add_get("/config", _config(config))
-    app.router.add_get("/verdicts", _verdicts(verdicts))
-    app.router.add_post("/observations", observations)
+    app.router.add_get("/readyz", _readyz(shown.readiness))
+    app.router.add_get("/config", known(access, _config(shown.config)))
+    app.router.add_get("/verdicts", known(access, _verdicts(shown.views.detection.verdicts)))
+    app.router.add_post("/observations", deciding(access, shown.observations))
+    add_routes(app, access, shown.views, shown.acting)
+    add_page(app, access)
     runner = web.AppRunner(
-        app, access_log=None, max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES, keepalive_timeout=30
+        app,
+        access_log=None,
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        keepalive_timeout=30,
+        shutdown_timeout=1.0,
     )
     await runner.setup()
     try:
-        return AdminServer(await _listen(runner, address), runner)
+        return AdminServer(await _listen(runner, address, tls), runner)
     except OSError:
         await runner.cleanup()
         raise
 
 
-async def _listen(runner: web.AppRunner, address: str) -> str:
+async def _listen(runner: web.AppRunner, address: str, tls: ssl.SSLContext | None) -> str:
     if address.startswith("unix:"):
         path = "/" + address.removeprefix("unix:").lstrip("/")
-        await web.UnixSite(runner, path, backlog=_MAX_CONNECTIONS).start()
+        await web.UnixSite(runner, path, backlog=_MAX_CONNECTIONS, ssl_context=tls).start()
         return address
     host, _, port = address.rpartition(":")
-    await web.TCPSite(runner, host.strip("[]"), int(port), backlog=_MAX_CONNECTIONS).start()
+    await web.TCPSite(runner, host.strip("[]"), int(port), backlog=_MAX_CONNECTIONS, ssl_context=tls).start()
     return f"{host}:{runner.addresses[0][1]}"
 
 
@@ -111,20 +142,46 @@ def _config(config: Callable[[], Config]) -> Handler:
     return handler
 
 
-def _verdicts(verdicts: Callable[[str | None], list[dict[str, Any]]]) -> Handler:
-    async def handler(request: web.Request) -> web.Response:
-        return web.json_response({"verdicts": verdicts(request.query.get("model"))})
+def _verdicts(verdicts: Callable[[str | None], AsyncIterator[dict[str, Any]]]) -> Handler:
+    """There may be thousands, so they go out as they are written."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+        await response.prepare(request)
+        text = '{"verdicts": ['
+        async for verdict in verdicts(request.query.get("model")):
+            text += json.dumps(verdict)
+            if len(text) > PIECE:
+                await response.write(text.encode())
+                text = ""
+            text += ", "
+        await response.write((text.removesuffix(", ") + "]}").encode())
+        return response
 
     return handler
 
 
 @web.middleware
-async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Short texts instead of pages, and the same headers on every answer."""
+async def _plain_errors(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> web.StreamResponse:
+    """Short texts instead of pages; `{"error": TEXT}` below the API."""
     try:
-        response = await handler(request)
+        answer: web.StreamResponse = await handler(request)
     except web.HTTPException as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        response = web.Response(status=error.status, text=f"{error.status} {error.reason}\n", headers=allow)
-    response.headers.update(_HEADERS)
-    return response
+        return _error(request, error.status, f"{error.status} {error.reason}\n", allow)
+    except Refused as refused:
+        return _error(request, refused.status, str(refused), refused.headers)
+    return answer
+
+
+def _error(request: web.Request, status: int, text: str, headers: dict[str, str]) -> web.Response:
+    if request.path.startswith(BASE + "/"):
+        return web.json_response({"error": text.strip()}, status=status, headers=headers)
+    return web.Response(text=text, status=status, headers=headers)
+
+
+async def _dress(request: web.Request, response: web.StreamResponse) -> None:
+    """The same headers on every answer, unless it brings its own."""
+    del request
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

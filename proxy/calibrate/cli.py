@@ -9,6 +9,8 @@ import numpy as np
 
 from detectors.calibration import CalibrationError, calibrate
 from detectors.profile import Profile
+from proxy.admin import client
+from proxy.admin.client import AdminClient, ClientError
 from proxy.calibrate.listen import listened
 from proxy.calibrate.sample import DataError, Model, SampleError, observations, read
 from proxy.calibrate.traffic import Traffic, TrafficError
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="with --live: how long to listen")
     parser.add_argument("--rate", type=float, default=0.001, help="benign callers found wrongly (default: 0.001)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    client.add_access_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the profile to write")
 
 
@@ -104,7 +107,10 @@ def _learned(arguments: argparse.Namespace) -> Profile:
 
 def _traffic(arguments: argparse.Namespace, salt: bytes, rng: np.random.Generator) -> Traffic:
     if arguments.live is not None:
-        return listened(arguments.live, arguments.model, arguments.seconds, salt)
+        try:
+            return listened(AdminClient(arguments.live, arguments), arguments.model, arguments.seconds, salt)
+        except ClientError as error:
+            raise TrafficError(f"--live: {error}") from None
     settings = Detection(
         inputs=() if arguments.data or arguments.input is None else (arguments.input,),
         output=arguments.output,

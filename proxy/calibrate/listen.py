@@ -13,37 +13,31 @@ from google.protobuf.proto import parse_length_prefixed
 from detectors.features import Scaling
 from detectors.observation import Observation
 from protos.capture_pb2 import Live
+from proxy.admin.client import AdminClient
 from proxy.calibrate.traffic import MAX_ROWS, Traffic, TrafficError, left_out
 from proxy.capture.observed import from_wire
 
-SILENCE_SECONDS = 30.0
-"""A window gives a sign of life every second; after so many without one the proxy has gone."""
 
-
-def listened(address: str, model: str, seconds: float, salt: bytes) -> Traffic:
+def listened(proxy: AdminClient, model: str, seconds: float, salt: bytes) -> Traffic:
     """What a running proxy observes of a model for some time.
 
     Args:
-        address: host:port of its admin port.
+        proxy: its admin port; the token has to be one of the role operator.
         model: its name; detection has to watch it.
         seconds: to listen.
         salt: of the features; new, so that the proxy's own stays there.
 
     Raises:
-        TrafficError: the proxy cannot be reached, does not watch the model, or went away.
+        ClientError: the proxy cannot be reached, refuses, or does not watch the model.
+        TrafficError: it went away.
     """
     heard = _Heard(model)
     asked = json.dumps({"model": model, "seconds": seconds, "salt": salt.hex()})
-    connection = http.client.HTTPConnection(address, timeout=SILENCE_SECONDS)
+    connection, response = proxy.open("POST", "/observations", asked)
     try:
-        connection.request("POST", "/observations", asked, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        if response.status != http.HTTPStatus.OK:
-            said = response.read(2000).decode(errors="replace").strip()
-            raise TrafficError(f"--live: {address} says {response.status}: {said}")
         _listen(response, heard, seconds)
     except (OSError, http.client.HTTPException, DecodeError, ValueError) as error:
-        raise TrafficError(f"--live: {address}: {error or type(error).__name__}") from None
+        raise TrafficError(f"--live: {proxy.address}: {error or type(error).__name__}") from None
     finally:
         connection.close()
     return heard.traffic()

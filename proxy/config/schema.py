@@ -5,13 +5,15 @@ Sizes are in bytes and may be written with a unit (`64MiB`, `4MB`); times are in
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
+from proxy.config.admin import Admin
 from proxy.config.capture import Capture
+from proxy.config.events import Events
+from proxy.config.files import File
 from proxy.config.protection import LadderStep, Model
 from proxy.config.section import PositiveSeconds, Seconds, Section, Size, freeze, plain, size
 from proxy.limits import LimitRules
@@ -48,19 +50,10 @@ def _method(value: str) -> str:
     return value
 
 
-def _file(value: Path) -> Path:
-    if not value.is_file():
-        raise ValueError(
-            f"{str(value)!r} is not a readable file; check the path, which counts from the working directory"
-        )
-    return value
-
-
 MessageSize = Annotated[int, BeforeValidator(size), Field(gt=0, le=GRPC_MAX_BYTES)]
 Address = Annotated[str, AfterValidator(_address)]
 Target = Annotated[str, AfterValidator(_target)]
 Method = Annotated[str, AfterValidator(_method)]
-File = Annotated[Path, AfterValidator(_file)]
 HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
 Compression = Literal["none", "gzip", "deflate"]
 
@@ -244,6 +237,8 @@ class Config(Section):
 
     upstream: Upstream
     listen: Listen = Listen()
+    admin: Admin = Admin()
+    events: Events = Events()
     identity: Identity = Identity()
     bounds: Bounds = Bounds()
     methods: Methods = Methods()

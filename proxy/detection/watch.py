@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,15 +22,16 @@ from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.config.detection import StepName
 from proxy.detection.answers import answers
+from proxy.detection.history import History
 from proxy.detection.inputs import features
 from proxy.detection.queue import ObservationQueue
 from proxy.detection.sightings import MAX_ROWS, Sighting, observations
 from proxy.errors import Rejection
 from proxy.identity import Caller
 from proxy.limiter import network
-from proxy.logs import event
+from proxy.logs import event, printable
 from proxy.metrics.detection import DetectionMetrics
-from proxy.policy import Policy, Standing, Verdict
+from proxy.policy import Action, Policy, Standing, Verdict
 from proxy.policy.echo import Echo
 from proxy.policy.verdict import harder
 from proxy.upstream import Reply
@@ -44,6 +45,8 @@ EARLY_BYTES = 4 * 2**20
 BATCH_ROWS = 512
 PACE = 0.02
 """Seconds between batches: observations gather meanwhile, and the loop has the interpreter to itself."""
+AT_ONCE = 100
+"""Verdicts that are looked at before the event loop gets its turn."""
 
 _BLOCKED = "this caller's calls of this model are not answered at present; ask the operator of this service"
 
@@ -86,6 +89,7 @@ class Watched:
         extractor: of features.
         engine: its detectors.
         key: what the engine was made from; another one needs another engine.
+        history: of its callers, for whoever looks.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Watched:
     extractor: Extractor
     engine: Engine
     key: tuple[Any, ...]
+    history: History
 
 
 class Detection:
@@ -105,6 +110,7 @@ class Detection:
         executor: where large requests are looked at.
         clock: seconds since 1970.
         rng: throws the delays; need not be secret.
+        told: of each verdict that is new or reached a new step, and of the time.
     """
 
     def __init__(
@@ -114,8 +120,10 @@ class Detection:
         executor: Executor,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
+        told: Callable[[Verdict, float], None] | None = None,
     ) -> None:
         self.policy = Policy(self._reached)
+        self._told = told
         self._salt = salt
         self._metrics = metrics
         self._executor = executor
@@ -167,6 +175,29 @@ class Detection:
     def of(self, model: str) -> Watched | None:
         """A model's detection, if it is watched."""
         return self._watched.get(model)
+
+    def apply(self, action: Action) -> list[Verdict]:
+        """Takes an operator's decision, of this process or of another; returns the verdicts that it ended.
+
+        Raises:
+            TooManyDecisionsError: as `Manual.decide`.
+        """
+        return self.policy.apply(action, self._clock())
+
+    def refuse_blocked(self, caller: Caller, model: str) -> None:
+        """Refuses whom an operator has blocked, watched model or not.
+
+        Args:
+            caller: whose call it is.
+            model: that it names; empty for a call whose model is not known, which only a block of all models refuses.
+
+        Raises:
+            Rejection: PERMISSION_DENIED.
+        """
+        if self.policy.manual.blocks(caller.id, model, self._clock()):
+            if model in self._watched:
+                self._metrics.acted(model, "refused")
+            raise Rejection(grpc.StatusCode.PERMISSION_DENIED, _BLOCKED, reason="verdict")
 
     def admit(self, watched: Watched, caller: Caller) -> Standing:
         """How a caller stands.
@@ -246,10 +277,38 @@ class Detection:
         """Ends the detectors' thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def verdicts(self, model: str | None = None) -> list[dict[str, Any]]:
-        """All verdicts that stand, for the admin port."""
-        now = self._clock()
-        return [verdict.to_json(now) for verdict in self.policy.verdicts(now, model)]
+    async def verdicts(self, model: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """All verdicts that stand and what operators decided, for the admin port."""
+        for verdict in await self.survey():
+            if model in (None, verdict.model):
+                yield verdict.to_json(self._clock())
+        for action in self.policy.manual.standing(self._clock()):
+            if model in (None, action.model) or action.model is None:
+                yield action.as_verdict()
+
+    async def history(self, caller: str) -> list[dict[str, Any]]:
+        """By model: how near a caller's rows were, and how far a copy of its making would have come."""
+
+        def show() -> list[dict[str, Any]]:
+            found = ((name, watched.history.show(caller)) for name, watched in self._watched.items())
+            return [{"model": printable(name), **shown} for name, shown in found if shown is not None]
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, show)
+
+    @property
+    def forgotten(self) -> int:
+        """Callers whose history was forgotten."""
+        return sum(watched.history.evicted for watched in self._watched.values())
+
+    async def survey(self) -> list[Verdict]:
+        """All verdicts that stand, looked at a few at a time, so that calls are answered meanwhile."""
+        found = []
+        for at, verdict in enumerate(self.policy.held(), 1):
+            if self.policy.stands(verdict, self._clock()):
+                found.append(verdict)
+            if at % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     def standing_verdicts(self) -> list[Verdict]:
         """All verdicts that stand."""
@@ -268,7 +327,8 @@ class Detection:
             settings.off,
             failed=lambda detector, error: self._failed(name, detector, error),
         )
-        return Watched(name, settings, profile, Extractor(profile.salt, profile.scaling), engine, key)
+        extractor = Extractor(profile.salt, profile.scaling)
+        return Watched(name, settings, profile, extractor, engine, key, History(profile, engine.fidelity))
 
     async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features | None:
         if size <= INLINE_BYTES:
@@ -322,7 +382,8 @@ class Detection:
                 started = time.perf_counter()
                 lost = partial(self._metrics.lost, name)
                 seen = observations(sightings, watched.extractor, watched.settings, lost)
-                found[name] = watched.engine.see(seen)
+                findings = found[name] = watched.engine.see(seen)
+                watched.history.take(seen, _found_callers(findings))
                 self._metrics.saw(name, sum(each.rows for each in seen), time.perf_counter() - started)
         return found
 
@@ -335,6 +396,8 @@ class Detection:
         """A verdict is new, or reached a new step."""
         self._metrics.reached(verdict)
         event(log, logging.WARNING, "verdict", **verdict.to_json(now))
+        if self._told is not None:
+            self._told(verdict, now)
 
     def _failed(self, model: str, detector: str, error: Exception) -> None:
         self._metrics.failed(model, detector)
@@ -348,6 +411,14 @@ class Detection:
 def groups(caller: Caller) -> tuple[str, ...]:
     """What a caller has in common with others: its group, and the network that it calls from."""
     return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
+
+
+def _found_callers(findings: list[Finding]) -> set[str]:
+    callers: set[str] = set()
+    for finding in findings:
+        subject, cluster = finding.reading.subject, finding.reading.cluster
+        callers |= {subject.id} if subject.kind == "caller" else set(cluster.blamed if cluster is not None else ())
+    return callers
 
 
 def _extract(watched: Watched, decoded: Decoded) -> Features | None:

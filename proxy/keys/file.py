@@ -6,16 +6,15 @@ scrypt, Argon2) would protect nothing and let anyone burn the proxy's CPU with w
 
 import hashlib
 import hmac
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from proxy.config.hashed import End, Moment, Sha256
 from proxy.config.load import ConfigError
 from proxy.fingerprint import fingerprint
 
@@ -32,40 +31,13 @@ _NO_KEY = bytes(32)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _moment(value: object) -> object:
-    """Text as UTC; a date alone is its first moment."""
-    if not isinstance(value, str):
-        return value
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r:.40} is not a date; write YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _end(value: object) -> object:
-    """As `_moment`, but a date alone is its end: a key that expires on a day works through that day."""
-    try:
-        return datetime.combine(date.fromisoformat(str(value)) + timedelta(days=1), datetime.min.time(), UTC)
-    except (ValueError, OverflowError):
-        return _moment(value)
-
-
 def _owner(value: object) -> object:
     if isinstance(value, str) and not (value.isprintable() and value == value.strip()):
         raise ValueError("an owner is printable text without spaces around it")
     return value
 
 
-def _digest(value: object) -> object:
-    # The value is not repeated: it may be a key, put here by mistake.
-    if not isinstance(value, str) or re.fullmatch(r"[0-9a-fA-F]{64}", value) is None:
-        raise ValueError("must be the SHA-256 of the whole key as 64 hexadecimal digits, never the key itself")
-    return value.lower()
-
-
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class KeyRecord(BaseModel):
@@ -83,12 +55,12 @@ class KeyRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sha256: Annotated[str, BeforeValidator(_digest)] = Field(repr=False)
+    sha256: Sha256 = Field(repr=False)
     owner: Annotated[str, BeforeValidator(_owner), Field(min_length=1, max_length=128)]
     id: Name
     tier: Name | None = None
     created: Moment | None = None
-    expires: Annotated[datetime, BeforeValidator(_end)] | None = None
+    expires: End | None = None
     revoked: Moment | None = None
 
     @model_validator(mode="before")

@@ -115,6 +115,24 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Contradictions between a model's rules and its signatures; the log names them.",
         ("model",),
     ),
+    "tensorwall_events": ("counter", "Events of the audit log, by what happened.", ("event",)),
+    "tensorwall_event_deliveries": (
+        "counter",
+        "Events and alerts, by outlet (file, webhook, alertmanager): delivered, tries that failed, dropped for good.",
+        ("outlet", "outcome"),
+    ),
+    "tensorwall_events_waiting": (
+        "gauge",
+        "Events that an outlet has not got rid of yet; alerts that fire.",
+        ("outlet",),
+    ),
+    "tensorwall_decisions": ("gauge", "Operators' decisions that stand: blocks and immunities.", ("action",)),
+    "tensorwall_admin_open": ("gauge", "Sessions and streams of the admin port.", ("what",)),
+    "tensorwall_admin_dropped": (
+        "counter",
+        "What the admin port forgot to stay within its bounds.",
+        ("what",),
+    ),
     "tensorwall_limit_decisions": (
         "counter",
         "Calls that a limit saw: within, near (80 % in use), over (refused, or in shadow it would have been).",

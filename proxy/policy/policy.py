@@ -12,6 +12,7 @@ from detectors.findings import Finding, Subject, Technique
 from detectors.observation import Floats
 from proxy.config.detection import STEPS, Detection, StepName
 from proxy.limits import share
+from proxy.policy.manual import Action, Manual
 from proxy.policy.standing import CLEAR, Standing
 from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
 
@@ -37,15 +38,18 @@ class Policy:
 
     Attributes:
         evicted: verdicts that were forgotten before their time.
+        manual: what operators decided.
     """
 
     def __init__(self, told: Told) -> None:
         self.evicted = 0
+        self.manual = Manual()
         self._told = told
         self._models: Mapping[str, Detection] = {}
         self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()
         self._by_subject: dict[tuple[str, Subject], dict[Technique, Verdict]] = {}
         self._clusters: dict[str, _Clusters] = {}
+        self._spared: set[str] = set()
 
     def configure(self, models: Mapping[str, Detection]) -> None:
         """Takes the settings of each watched model; verdicts on others end."""
@@ -56,7 +60,7 @@ class Policy:
                 self._forget(key)
             else:
                 verdict.follow(settings.policy.of(verdict.technique))
-                verdict.mode, verdict.immune = _mode(settings, verdict.subject)
+                verdict.mode, verdict.immune = self._mode(verdict.model, settings, verdict.subject, verdict.updated)
 
     def judge(self, model: str, findings: Iterable[Finding], now: float) -> list[Verdict]:
         """Adds findings to what is known; returns the verdicts that they concern.
@@ -72,27 +76,69 @@ class Policy:
         concerned = []
         for finding in findings:
             cluster = finding.reading.cluster
-            verdict = self._hold(model, settings, finding.reading.subject, finding, now)
+            subject = finding.reading.subject
+            if subject.kind == "caller" and self.manual.stale(model, subject.id, finding):
+                continue
+            verdict = self._hold(model, settings, subject, finding, now)
             concerned.append(verdict)
             if cluster is not None and verdict.level >= 0:
                 verdict.callers = cluster.blamed
                 self._clusters.setdefault(model, _Clusters()).put(verdict, cluster.members, cluster.radius)
                 concerned += [
-                    self._hold(model, settings, Subject("caller", caller), finding, now) for caller in verdict.callers
+                    self._hold(model, settings, Subject("caller", caller), finding, now)
+                    for caller in verdict.callers
+                    if not self.manual.stale(model, caller, finding)
                 ]
         return concerned
+
+    def apply(self, action: Action, now: float) -> list[Verdict]:
+        """Takes an operator's decision; returns the verdicts that it ended.
+
+        Raises:
+            TooManyDecisionsError: as `Manual.decide`.
+        """
+        mine = [each for each in self._verdicts.values() if action.model in (None, each.model)]
+        own = [each for each in mine if each.subject == Subject("caller", action.caller)]
+        clusters = [each for each in mine if each.subject.kind == "cluster" and action.caller in each.callers]
+        self.manual.decide(action, [*own, *clusters], now)
+        if action.kind != "release":
+            return []
+        for verdict in own:
+            self._forget((verdict.model, verdict.subject, verdict.technique))
+        return [each for each in own if each.level >= 0]
 
     def verdicts(self, now: float, model: str | None = None) -> list[Verdict]:
         """All that stand, on any step."""
         self._expire(now)
-        return [each for each in self._verdicts.values() if each.level >= 0 and model in (None, each.model)]
+        found = [each for each in self._verdicts.values() if each.level >= 0 and model in (None, each.model)]
+        for verdict in found:
+            self._spare(verdict, now)
+        return found
+
+    def held(self) -> list[Verdict]:
+        """All verdicts, those too that have run out and are not forgotten yet."""
+        return list(self._verdicts.values())
+
+    def stands(self, verdict: Verdict, now: float) -> bool:
+        """Whether a verdict is still held, and on any step; settles it."""
+        if self._verdicts.get((verdict.model, verdict.subject, verdict.technique)) is not verdict:
+            return False
+        verdict.settle(now)
+        self._spare(verdict, now)
+        return verdict.level >= 0
+
+    def of_caller(self, caller: str, now: float) -> list[Verdict]:
+        """The verdicts that stand on one caller."""
+        subject = Subject("caller", caller)
+        found = [each for model in self._models for each in self._by_subject.get((model, subject), {}).values()]
+        return [verdict for verdict in found if self.stands(verdict, now)]
 
     def standing(self, model: str, caller: str, groups: Sequence[str], now: float) -> Standing:
         """How a caller stands by itself and by its groups; the hardest step counts, and refusing before silence."""
         if not self._by_subject:
             return CLEAR
         settings = self._models.get(model)
-        if settings is None or not _acts(settings, caller):
+        if settings is None or not self._acts(model, settings, caller, now):
             return CLEAR
         found = CLEAR
         for verdict, step in self.against(model, caller, groups, now):
@@ -102,13 +148,15 @@ class Policy:
     def acts(self, model: str, caller: str) -> bool:
         """Whether verdicts on a model act on this caller, and are not in shadow."""
         settings = self._models.get(model)
-        return settings is not None and _acts(settings, caller)
+        return settings is not None and _enforced(settings, caller)
 
     def against(self, model: str, caller: str, groups: Sequence[str], now: float) -> list[tuple[Verdict, StepName]]:
         """The verdicts that stand on a caller or its groups, and the step that each means for it, whatever the mode."""
         found = []
         for subject in (Subject("caller", caller), *(Subject("group", group) for group in groups)):
             for verdict in self._by_subject.get((model, subject), {}).values():
+                if subject.kind == "group" and self.manual.excused(model, caller, verdict.since):
+                    continue
                 verdict.settle(now)
                 step = verdict.step
                 if step is not None:
@@ -122,17 +170,17 @@ class Policy:
     def watches_rows(self, model: str, caller: str) -> bool:
         """Whether a caller's rows have to be compared with clusters."""
         settings, clusters = self._models.get(model), self._clusters.get(model)
-        return settings is not None and clusters is not None and len(clusters) > 0 and _acts(settings, caller)
+        return settings is not None and clusters is not None and len(clusters) > 0 and _enforced(settings, caller)
 
     def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
         """How each row stands by the cluster that it belongs to."""
         settings = self._models.get(model)
         clusters = self._clusters.get(model)
-        if settings is None or clusters is None or not _acts(settings, caller):
+        if settings is None or clusters is None or not self._acts(model, settings, caller, now):
             return [CLEAR] * len(embeddings)
         standings = []
         for verdict in clusters.of(embeddings):
-            if verdict is not None:
+            if verdict is not None and not self.manual.excused(model, caller, verdict.since):
                 verdict.settle(now)
                 standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id))
             else:
@@ -147,7 +195,7 @@ class Policy:
         if verdict is None:
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._evict(now)
-            mode, immune = _mode(settings, subject)
+            mode, immune = self._mode(model, settings, subject, now)
             verdict = Verdict(secrets.token_hex(6), model, subject, technique, response, mode, immune, now, now)
             self._verdicts[key] = verdict
             self._by_subject.setdefault((model, subject), {})[technique] = verdict
@@ -174,6 +222,22 @@ class Policy:
         if held is None or decades >= held.decades or finding.reading.time - held.finding.reading.time > 60:
             verdict.evidence[finding.reading.detector] = Evidence(finding, decades)
 
+    def _acts(self, model: str, settings: Detection, caller: str, now: float) -> bool:
+        return self._mode(model, settings, Subject("caller", caller), now)[0] == "enforce"
+
+    def _mode(self, model: str, settings: Detection, subject: Subject, now: float) -> tuple[Mode, bool]:
+        if subject.kind == "caller" and self.manual.immune(subject.id, model, now):
+            return "shadow", True
+        return _mode(settings, subject)
+
+    def _spare(self, verdict: Verdict, now: float) -> None:
+        """Shows a verdict's mode as an operator's immunity begins and ends."""
+        subject = verdict.subject
+        spared = subject.kind == "caller" and self.manual.immune(subject.id, verdict.model, now)
+        if spared != (verdict.id in self._spared):
+            (self._spared.add if spared else self._spared.discard)(verdict.id)
+            verdict.mode, verdict.immune = self._mode(verdict.model, self._models[verdict.model], subject, now)
+
     def _expire(self, now: float) -> None:
         for key, verdict in tuple(self._verdicts.items()):
             verdict.settle(now)
@@ -191,6 +255,7 @@ class Policy:
     def _forget(self, key: Key) -> None:
         model, subject, technique = key
         verdict = self._verdicts.pop(key)
+        self._spared.discard(verdict.id)
         held = self._by_subject.get((model, subject), {})
         held.pop(technique, None)
         if not held:
@@ -262,7 +327,8 @@ def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: 
     return found
 
 
-def _acts(settings: Detection, caller: str) -> bool:
+def _enforced(settings: Detection, caller: str) -> bool:
+    """As configured; an operator's immunity is looked up where a verdict would act."""
     return _mode(settings, Subject("caller", caller))[0] == "enforce"
 
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensor
 from tests.e2e.model_server import PREDICT, ModelServer
-from tests.processes import Proxy, serving_proxy
+from tests.processes import TOKEN, Proxy, serving_proxy
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_openmetrics_for_those_who_ask(proxy: Proxy) -> None:
 def test_health_readiness_and_configuration(proxy: Proxy) -> None:
     assert ask(proxy, "/healthz")[::2] == (200, "ok\n")
     assert json.loads(ask(proxy, "/readyz")[2]) == {"ready": True, "reasons": []}
-    shown = json.loads(ask(proxy, "/config")[2])
+    shown = json.loads(ask(proxy, "/config", Authorization=f"Bearer {TOKEN}")[2])
     assert shown["models"] == {"m": {}}
     assert shown["shutdown"]["settle"] == 0
 
@@ -74,7 +74,6 @@ def test_health_readiness_and_configuration(proxy: Proxy) -> None:
         ("HEAD", "/healthz", 200),
         ("POST", "/metrics", 405),
         ("DELETE", "/config", 405),
-        ("GET", "/", 404),
         ("GET", "/x", 404),
     ],
 )

@@ -5,6 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from detectors.features import Extractor
 from detectors.profile import Profile
 from proxy.__main__ import main
+from proxy.admin.client import AdminClient
 from proxy.calibrate.listen import listened
 from proxy.calibrate.recorded import recorded
 from proxy.calibrate.traffic import TrafficError
@@ -22,12 +24,18 @@ from proxy.capture.observed import ScalingSample, from_wire, observation, to_wir
 from proxy.capture.record import RecordedCall
 from proxy.config.detection import Detection
 from tests.capture.made import MARK, call, write
+from tests.processes import TOKEN
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import predict_request, send
 
 RNG = np.random.default_rng(0)
 SALT = b"0123456789abcdef"
 SCALES = np.array([1, 100, 0.01, 5], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSORWALL_ADMIN_TOKEN", TOKEN)
 
 
 def calls(callers: int = 40, each: int = 20) -> Iterator[RecordedCall]:
@@ -158,9 +166,17 @@ def test_a_profile_is_learned_from_a_live_window(
     assert again.count("tensorwall_profile_info", profile=profile.digest) == 1
 
 
+def client(protected: Protected) -> AdminClient:
+    return AdminClient(protected.proxy.admin, Namespace(token_file=None, tls=False, ca=None))
+
+
 def asking(protected: Protected, body: Any, content: str = "application/json") -> urllib.request.Request:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return urllib.request.Request(f"http://{protected.proxy.admin}/observations", data, {"Content-Type": content})
+    return urllib.request.Request(
+        f"http://{protected.proxy.admin}/observations",
+        data,
+        {"Content-Type": content, "Authorization": f"Bearer {TOKEN}"},
+    )
 
 
 def post(protected: Protected, body: Any, content: str = "application/json") -> tuple[int, str]:
@@ -203,9 +219,7 @@ def test_a_model_has_one_window_and_another_when_its_listener_has_gone(watching:
 
 def test_a_proxy_that_stops_ends_its_windows(watching: Protected) -> None:
     heard: list[Any] = []
-    listener = threading.Thread(
-        target=lambda: heard.append(listened(watching.proxy.admin, "toy", 60, SALT)), daemon=True
-    )
+    listener = threading.Thread(target=lambda: heard.append(listened(client(watching), "toy", 60, SALT)), daemon=True)
     listener.start()
     time.sleep(0.5)
     assert watching.proxy.process.stop() == 0
@@ -218,7 +232,7 @@ def test_a_proxy_that_dies_is_told(watching: Protected) -> None:
 
     def listen() -> None:
         try:
-            listened(watching.proxy.admin, "toy", 60, SALT)
+            listened(client(watching), "toy", 60, SALT)
         except TrafficError as error:
             told.append(error)
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from detectors.profile import Profile
 from protos import serving_pb2 as serving
 from proxy.tensors import to_array
+from tests.processes import admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import X, example, predict_request, send
 
@@ -28,7 +28,9 @@ def detecting(protect: Protect, tmp_path: Path) -> Detecting:
     """A proxy with detection of `toy` enforced by a detector that finds whoever sends more than ten rows."""
     replace(Profile.defaults("toy", b"0123456789abcdef"), calibrated=True).write(tmp_path / "toy.json")
 
-    def start(answer: str = "refuse", most: int = 10, **settings: Any) -> Protected:
+    def start(
+        answer: str = "refuse", most: int = 10, sections: dict[str, Any] | None = None, **settings: Any
+    ) -> Protected:
         detection = {
             "mode": "enforce",
             "profile": str(tmp_path / "toy.json"),
@@ -36,7 +38,7 @@ def detecting(protect: Protect, tmp_path: Path) -> Detecting:
             "policy": {"extraction": {"answer": answer}},
         }
         identity = {"order": ["forwarded_for"]}
-        return protect({"detection": detection | settings}, identity=identity)
+        return protect({"detection": detection | settings}, identity=identity, **(sections or {}))
 
     return start
 
@@ -48,8 +50,7 @@ def ask(protected: Protected, rows: Any, caller: str = "10.0.0.1") -> dict[str, 
 
 
 def verdicts(protected: Protected) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"http://{protected.proxy.admin}/verdicts", timeout=5) as page:
-        found: list[dict[str, Any]] = json.load(page)["verdicts"]
+    found: list[dict[str, Any]] = json.loads(admin_page(protected.proxy.admin, "/verdicts"))["verdicts"]
     return found
 
 

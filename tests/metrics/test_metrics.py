@@ -21,6 +21,7 @@ from proxy.metrics import (
 )
 from proxy.metrics.capture import CaptureMetrics
 from proxy.metrics.detection import DetectionMetrics
+from proxy.metrics.operations import OperationMetrics
 from proxy.policy import Verdict
 from proxy.state import StoreStats
 
@@ -37,6 +38,22 @@ class _Standing:
 
     def standing_verdicts(self) -> list[Verdict]:
         return []
+
+
+class _Operating:
+    """An admin port at which nobody is."""
+
+    def decisions(self) -> Mapping[str, int]:
+        return {"block": 1}
+
+    def open(self) -> Mapping[str, int]:
+        return {"sessions": 2}
+
+    def waiting(self) -> Mapping[str, int]:
+        return {"file": 3}
+
+    def dropped(self) -> Mapping[str, int]:
+        return {"streams": 4}
 
 
 def end(metrics: Metrics, model: str, code: str = "OK", method: str = PREDICT) -> None:
@@ -65,6 +82,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     LimitMetrics(registry, metrics.models.label, lambda: StoreStats({"slots": 1}, {"day": 2}, {"away": 3}))
     ProtectionMetrics(registry)
     DetectionMetrics(registry).read(_Standing())
+    OperationMetrics(registry).read(_Operating())
     CaptureMetrics(registry, lambda: 0)
     families = exposed(registry)
     for name, (kind, meaning, labels) in CATALOGUE.items():

@@ -1,0 +1,1 @@
+"""`tensorwall operators`: tokens for the admin port."""
