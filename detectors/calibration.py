@@ -25,6 +25,7 @@ from detectors.hardness import EVERYBODY
 from detectors.novelty import VIEWS, Novelty, point
 from detectors.observation import Observation
 from detectors.profile import Profile
+from detectors.provenance import VIEWED
 from detectors.tail import REPORTED, Tail
 
 BATCH = 64
@@ -200,15 +201,15 @@ def _courses(
         for _ in engine.readings(batch):
             pass
     novelty, tails = {}, {}
-    for kind, traces in courses.items():
+    for told, traces in courses.items():
         by_party: dict[str, list[list[Course]]] = defaultdict(list)
         for trace, found in traces.items():
             by_party[trace if trace.startswith("\0") else trace.partition("\0")[0]].append(found)
         parties = list(by_party.values())
         order = rng.permutation(len(parties))
         folds = [order[at::FOLDS] for at in range(FOLDS)]
-        for view in VIEWS:
-            name = f"{kind}{view}"
+        for view in VIEWED[told.partition(".")[2]]:
+            name = f"{told}{view}"
             highest = []
             for fold in folds:
                 measure = _novelty(view, [parties[at] for at in order if at not in set(fold)], rng)

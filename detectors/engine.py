@@ -13,11 +13,10 @@ from detectors.graph import Graph
 from detectors.hardness import MEASURED as HARDNESS
 from detectors.hardness import POOLED, Hardness
 from detectors.indexes import EmbeddingIndex, FingerprintIndex
-from detectors.novelty import VIEWS
 from detectors.observation import Observation
 from detectors.parties import Parties
 from detectors.profile import Profile
-from detectors.provenance import ALONE, MEASURED, SPREAD, Provenance, Told
+from detectors.provenance import ALONE, MEASURED, SPREAD, VIEWED, Provenance, Told
 from detectors.rows import RecentRows
 from detectors.search import SearchProgress
 
@@ -35,7 +34,7 @@ STATISTICS = (
         f"{detector}.{kind}{what}"
         for detector in ("query_provenance", "pooled_provenance")
         for kind in (ALONE, SPREAD)
-        for what in (*MEASURED[kind], *VIEWS)
+        for what in (*MEASURED[kind], *VIEWED[kind])
     ),
     *(f"search_progress.{what}" for what in ("climb", "fall", "neighbourhoods")),
     *(f"hardness.{kind}{what}" for kind in ("", POOLED) for what in HARDNESS),

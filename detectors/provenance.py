@@ -24,7 +24,7 @@ from detectors.course import Course, course
 from detectors.detector import DetectorStats
 from detectors.findings import Cluster, Reading, Subject, Technique
 from detectors.graph import Graph
-from detectors.novelty import VIEWS, Novelty
+from detectors.novelty import Novelty
 from detectors.observation import Observation
 from detectors.rows import RecentRows
 from detectors.traces import Trace
@@ -36,6 +36,9 @@ ALONE, SPREAD = "", "spread_"
 MEASURED = {ALONE: ("closeness", "selection"), SPREAD: ("closeness",)}
 """Of a course, what is a statistic by itself. Among natural near rows of several parties, margins and nearness to many
 go together, so that selection says nothing there."""
+
+VIEWED = {ALONE: ("shape", "steps", "order"), SPREAD: ("shape", "order")}
+"""Views in which it is held against benign ones. Natural near rows of several parties are spaced anyhow."""
 
 Told = Callable[[str, str, Course], None]
 
@@ -99,7 +102,7 @@ class Provenance:
         )
         for what in MEASURED[kind]:
             yield self._reading(trace, size, kind + what, getattr(found, what), note)
-        for view in VIEWS:
+        for view in VIEWED[kind]:
             novelty = self._novelty.get(f"{self.name}.{kind}{view}")
             if novelty is not None:
                 yield self._reading(trace, size, kind + view, novelty(found), note)
