@@ -8,36 +8,33 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from detectors.observation import DIMENSIONS, FINGERPRINT, Answers, Features, Observation
 from proxy.detection.wire import UndecodableError, decode, encode
 from tests.detectors.made import natural, observed
 
 TEXT = st.text(max_size=12)
-FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+ODD = np.array([0.0, -0.0, 1e-45, 1e38, -1e38, 1.5], np.float32)
 
 
 @st.composite
 def observations(draw: st.DrawFn) -> Observation:
-    rows = draw(st.integers(0, 4))
+    rows, rng = draw(st.integers(0, 4)), np.random.default_rng(draw(st.integers(0, 2**32)))
     hashes = np.zeros((rows, FINGERPRINT), np.uint64)
     for row in range(rows):
-        own = sorted(draw(st.sets(st.integers(1, 2**64 - 1), max_size=FINGERPRINT)))
-        hashes[row, : len(own)] = own
-    shares = st.one_of(st.just(np.nan), st.floats(0, 1, width=32))
+        count = draw(st.sampled_from([0, 1, FINGERPRINT - 1, FINGERPRINT]))
+        hashes[row, :count] = np.sort(rng.integers(1, 2**64, count, dtype=np.uint64, endpoint=False))
+    embeddings = rng.normal(0, 1, (rows, DIMENSIONS)).astype(np.float32)
+    embeddings[:, : len(ODD)] = ODD
+    shares = np.where(rng.random((2, rows)) < 0.2, np.nan, rng.random((2, rows))).astype(np.float32)
     return Observation(
         draw(st.floats(0, 1e10)),
         draw(TEXT),
         tuple(draw(st.lists(TEXT, max_size=3))),
         "m",
         draw(TEXT),
-        Features(draw(arrays(np.uint64, rows)), hashes, draw(arrays(np.float32, (rows, DIMENSIONS), elements=FLOATS))),
-        Answers(
-            draw(arrays(np.int32, rows)),
-            draw(arrays(np.float32, rows, elements=shares)),
-            draw(arrays(np.float32, rows, elements=shares)),
-        ),
+        Features(rng.integers(0, 2**64, rows, dtype=np.uint64, endpoint=False), hashes, embeddings),
+        Answers(rng.integers(-(2**31), 2**31, rows).astype(np.int32), *shares),
     )
 
 
