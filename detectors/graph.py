@@ -174,7 +174,8 @@ class Graph:
             root = label % self._recent.capacity
             if self._labels[root] != label:
                 return None
-            component = self._components[label] = Trace(f"{self._prefix}{label}", EVERYONE)
+            name = f"{self._prefix}{int(self._recent.digests[root]):016x}"  # the same wherever the same rows are seen
+            component = self._components[label] = Trace(name, EVERYONE)
             component.add(label, self._recent)
             self._add(label, self._recent.callers[root], label)
             if len(self._components) > MAX_COMPONENTS:
@@ -198,7 +199,7 @@ class Graph:
     def _add(self, label: int, party: str, serial: int) -> Trace:
         trace = self._traces.get((label, party))
         if trace is None:
-            trace = self._traces[label, party] = Trace(f"{self._prefix}{label}", party)
+            trace = self._traces[label, party] = Trace(self._components[label].component, party)
             if len(self._traces) > MAX_TRACES:
                 self._traces.popitem(last=False)
                 self.dropped_traces += 1

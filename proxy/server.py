@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +50,7 @@ from proxy.protection.audit import problems
 from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
 from proxy.service import Service
 from proxy.signatures import Signatures, SignatureTable
-from proxy.state import Store, open_store
+from proxy.state import LogStore, Store, open_log, open_store
 from proxy.upstream import COMPRESSION, Reply, UpstreamPool
 from proxy.version import VERSION
 
@@ -103,6 +103,7 @@ class Proxy:
         self._registry = CollectorRegistry()
         self.metrics = Metrics(self._registry, config.models)
         self._store: Store | None = None
+        self._log: LogStore | None = None
         self._limit_metrics = LimitMetrics(
             self._registry, self.metrics.models.label, lambda: None if self._store is None else self._store.stats()
         )
@@ -114,9 +115,8 @@ class Proxy:
         self._attacks = Attacks(self._hub.publish)
         self._callers = CallerTable(self.metrics.models.label, time.time)
         self._traffic = Traffic(time.time)
-        self._detection = Detection(
-            self._secret(config), DetectionMetrics(self._registry), self._executor, told=self._reached
-        )
+        self._detection_metrics = DetectionMetrics(self._registry)
+        self._detection = Detection(self._secret(config), self._detection_metrics, self._executor, told=self._reached)
         self._detection.configure(_detected(config))
         self._recorder = Recorder(self._detection, self._registry)
         self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
@@ -156,6 +156,8 @@ class Proxy:
         listen = self.config.listen
         grpc_address = self._bind()
         self._store = await self._open_store(self.config)
+        self._share(self.config)
+        await self._detection.start()
         self._watch()
         await self._outlets.configure(self.config.events)
         self._spawn(self._detection.run())
@@ -181,7 +183,8 @@ class Proxy:
         new = self._generation(config, self._now.watch.readiness)
         if config.store != self._now.config.store:
             old_store, self._store = self._store, await self._open_store(config)
-            self._spawn(_close_later(old_store, self.config.upstream.default_deadline))
+            old_log = self._share(config)
+            self._spawn(_close_later((old_store, old_log), self.config.upstream.default_deadline))
         self._detection.configure(_detected(config), self._secret(config))
         self._recorder.configure(config.capture)
         old, self._now = self._now, new
@@ -262,8 +265,9 @@ class Proxy:
         for task in self._background:
             task.cancel()
         await self._now.upstream.close()
-        if self._store is not None:
-            await self._store.close()
+        for store in (self._store, self._log):
+            if store is not None:
+                await store.close()
         self._hub.close()
         self._detection.close()
         await self._recorder.close()
@@ -324,6 +328,13 @@ class Proxy:
 
     async def _open_store(self, config: Config) -> Store:
         return await open_store(config.store, self._limit_metrics.store_took, self._limit_metrics.store_up)
+
+    def _share(self, config: Config) -> LogStore | None:
+        """Shares observations as configured; returns the log that was shared until now."""
+        old = self._log
+        self._log = open_log(config.store, self._detection.shared, self._detection_metrics.log_took)
+        self._detection.share(self._log)
+        return old
 
     def _watch(self) -> None:
         """Readiness and signatures of the configuration in force."""
@@ -402,11 +413,12 @@ async def _retire(upstream: UpstreamPool, patience: float) -> None:
     await upstream.close()
 
 
-async def _close_later(store: Store | None, patience: float) -> None:
-    """Closes a replaced store once the calls that it decided about must have ended."""
+async def _close_later(stores: Iterable[Store | LogStore | None], patience: float) -> None:
+    """Closes replaced stores once the calls that they decided about must have ended."""
     await asyncio.sleep(patience)
-    if store is not None:
-        await store.close()
+    for store in stores:
+        if store is not None:
+            await store.close()
 
 
 def _detected(config: Config) -> dict[str, DetectionSettings]:

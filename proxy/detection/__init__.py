@@ -1,5 +1,6 @@
 """Detection beside the request path: observations of calls, a bounded queue, the detectors' thread, their findings."""
 
-from proxy.detection.watch import Detection, Glance, Watched
+from proxy.detection.watch import Detection, Glance
+from proxy.detection.watched import Watched
 
 __all__ = ["Detection", "Glance", "Watched"]

@@ -1,4 +1,4 @@
-"""Detection as the request path uses it, and the thread beside it in which the detectors run."""
+"""Detection as the request path uses it."""
 
 import asyncio
 import contextlib
@@ -6,34 +6,34 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
 
-from detectors.engine import Engine
-from detectors.features import Extractor
-from detectors.findings import Finding
 from detectors.observation import Features
-from detectors.profile import Profile
 from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.config.detection import StepName
+from proxy.detection.actions import Action as SharedAction
+from proxy.detection.actions import OnAction
 from proxy.detection.answers import answers
-from proxy.detection.history import History
+from proxy.detection.feed import Feed
 from proxy.detection.inputs import features
-from proxy.detection.queue import ObservationQueue
-from proxy.detection.sightings import MAX_ROWS, Sighting, observations
+from proxy.detection.sightings import MAX_ROWS, Sighting
+from proxy.detection.watched import Watched
 from proxy.errors import Rejection
 from proxy.identity import Caller
 from proxy.limiter import network
+from proxy.limits import unavailable
 from proxy.logs import event, printable
 from proxy.metrics.detection import DetectionMetrics
 from proxy.policy import Action, Policy, Standing, Verdict
 from proxy.policy.echo import Echo
 from proxy.policy.verdict import harder
+from proxy.state import LogStore
 from proxy.upstream import Reply
 
 log = logging.getLogger("tensorwall.detection")
@@ -42,12 +42,6 @@ INLINE_BYTES = 16 * 2**10
 """Requests up to this size are looked at on the event loop; a thread costs more than they do."""
 EARLY_BYTES = 4 * 2**20
 """Messages larger than this are looked at at once, so that they need not be kept."""
-BATCH_ROWS = 512
-PACE = 0.02
-"""Seconds between batches: calls gather meanwhile, and the loop has the interpreter to itself."""
-PACES, FEW_ROWS, OF_ONE = 3, 64, 4
-"""A small batch costs nearly what a large one does: up to so many paces are waited for so many rows. But whoever sends
-so many calls in a pace or two may be searching, and a search has to be found after tens of rows."""
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
 
@@ -81,29 +75,6 @@ class Glance:
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class Watched:
-    """One model's detection.
-
-    Attributes:
-        name: the model's.
-        settings: of its detection.
-        profile: what is usual.
-        extractor: of features.
-        engine: its detectors.
-        key: what the engine was made from; another one needs another engine.
-        history: of its callers, for whoever looks.
-    """
-
-    name: str
-    settings: Settings
-    profile: Profile
-    extractor: Extractor
-    engine: Engine
-    key: tuple[Any, ...]
-    history: History
-
-
 class Detection:
     """Watches calls. One for the whole process: what was learned of callers outlives a reload.
 
@@ -114,6 +85,7 @@ class Detection:
         clock: seconds since 1970.
         rng: throws the delays; need not be secret.
         told: of each verdict that is new or reached a new step, and of the time.
+        on_action: told of actions that other proxies published.
     """
 
     def __init__(
@@ -124,6 +96,7 @@ class Detection:
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         told: Callable[[Verdict, float], None] | None = None,
+        on_action: OnAction | None = None,
     ) -> None:
         self.policy = Policy(self._reached)
         self._told = told
@@ -133,16 +106,14 @@ class Detection:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311  # a delay is no secret
         self._watched: Mapping[str, Watched] = {}
-        self._queue = ObservationQueue(lambda lost: metrics.lost(lost.model, "queue", lost.rows))
-        self._thread = ThreadPoolExecutor(1, "tensorwall-detectors")
+        self._feed = Feed(lambda: self._watched, self.policy, metrics, clock, on_action or _nobody_acts)
         self._echo = Echo()
-        self._waiting = asyncio.Event()
         metrics.read(self)
 
     @property
     def queued_rows(self) -> int:
         """Rows that wait for the detectors."""
-        return self._queue.rows
+        return self._feed.queued_rows
 
     @property
     def evicted(self) -> int:
@@ -206,8 +177,10 @@ class Detection:
         """How a caller stands.
 
         Raises:
-            Rejection: it is blocked.
+            Rejection: it is blocked; or the store is away, and calls may not pass without it.
         """
+        if not self._feed.good and self.policy.acts(watched.name, caller.id):
+            raise unavailable()
         standing = self.policy.standing(watched.name, caller.id, groups(caller), self._clock())
         if standing.blocked:
             raise self._refusal(watched)
@@ -251,8 +224,7 @@ class Detection:
         if reply.code is not grpc.StatusCode.OK:
             return reply
         started = time.perf_counter()
-        self._queue.put(self._sighting(watched, glance, path, reply.body))
-        self._waiting.set()
+        self._feed.put(self._sighting(watched, glance, path, reply.body))
         if glance.features is not None and any(standing.echoes for standing in glance.standings):
             body, rows = self._echo.answer(path, reply.body, glance.standings, glance.features.embeddings)
             if rows:
@@ -262,26 +234,41 @@ class Detection:
         self._metrics.looked(watched.name, glance.seconds + time.perf_counter() - started)
         return reply
 
+    def share(self, store: LogStore | None) -> None:
+        """Takes a store's log of observations, which other proxies share; None: this process is alone."""
+        self._metrics.log_up(True)
+        self._feed.share(store)
+
+    def shared(self, good: bool) -> None:
+        """The store went away, or is back."""
+        self._metrics.log_up(good)
+        if good:
+            self._feed.returned()
+
+    async def start(self) -> None:
+        """Takes over the verdicts that stand."""
+        await self._feed.take_over()
+
+    def publish(self, name: str, action: SharedAction, until: float | None) -> None:
+        """Tells all other proxies that share the store of an action, those too that start later. Never waits.
+
+        Args:
+            name: under which it stands; one that is published later, by any proxy, takes its place.
+            action: JSON, small.
+            until: when it runs out, seconds since 1970; None for never.
+
+        Raises:
+            ValueError: it is too large.
+        """
+        self._feed.publish(name, action, until)
+
     async def run(self) -> None:
         """Feeds the detectors, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._waiting.wait()
-            self._waiting.clear()
-            while batch := self._queue.take(BATCH_ROWS):
-                try:
-                    for name, findings in (await loop.run_in_executor(self._thread, self._see, batch)).items():
-                        self._found(name, findings)
-                except Exception:
-                    event(log, logging.ERROR, "detectors failed", exc_info=True)
-                for _ in range(PACES):
-                    await asyncio.sleep(PACE)
-                    if self._queue.rows >= FEW_ROWS or self._queue.most >= OF_ONE:
-                        break
+        await self._feed.run()
 
     def close(self) -> None:
         """Ends the detectors' thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._feed.close()
 
     async def verdicts(self, model: str | None = None) -> AsyncIterator[dict[str, Any]]:
         """All verdicts that stand and what operators decided, for the admin port."""
@@ -299,7 +286,7 @@ class Detection:
             found = ((name, watched.history.show(caller)) for name, watched in self._watched.items())
             return [{"model": printable(name), **shown} for name, shown in found if shown is not None]
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, show)
+        return await asyncio.get_running_loop().run_in_executor(self._feed.thread, show)
 
     @property
     def forgotten(self) -> int:
@@ -321,20 +308,11 @@ class Detection:
         return self.policy.verdicts(self._clock())
 
     def _make(self, name: str, settings: Settings) -> Watched:
-        profile = settings.learned or Profile.defaults(name, self._salt)
-        key = profile.salt, profile.digest, settings.off, tuple(each.model_dump_json() for each in settings.own)
         old = self._watched.get(name)
-        if old is not None and old.key == key:
-            return replace(old, settings=settings)
-        self.policy.forget_clusters(name)  # their embeddings are of another salt
-        engine = Engine(
-            profile,
-            [each.made() for each in settings.own],
-            settings.off,
-            failed=lambda detector, error: self._failed(name, detector, error),
-        )
-        extractor = Extractor(profile.salt, profile.scaling)
-        return Watched(name, settings, profile, extractor, engine, key, History(profile, engine.fidelity))
+        made = Watched.made(name, settings, self._salt, old, partial(self._failed, name))
+        if old is not None and old.engine is not made.engine:
+            self.policy.forget_clusters(name)  # their embeddings are of another salt
+        return made
 
     async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features | None:
         if size <= INLINE_BYTES:
@@ -376,34 +354,18 @@ class Detection:
             said,
         )
 
-    def _see(self, batch: list[Sighting]) -> dict[str, list[Finding]]:
-        """In the detectors' thread."""
-        by_model: dict[str, list[Sighting]] = {}
-        for sighting in batch:
-            by_model.setdefault(sighting.model, []).append(sighting)
-        found = {}
-        for name, sightings in by_model.items():
-            watched = self._watched.get(name)
-            if watched is not None:
-                started = time.perf_counter()
-                lost = partial(self._metrics.lost, name)
-                seen = observations(sightings, watched.extractor, watched.settings, lost)
-                findings = found[name] = watched.engine.see(seen)
-                watched.history.take(seen, _found_callers(findings))
-                self._metrics.saw(name, sum(each.rows for each in seen), time.perf_counter() - started)
-        return found
-
-    def _found(self, model: str, findings: list[Finding]) -> None:
-        for finding in findings:
-            self._metrics.found(model, finding)
-        self.policy.judge(model, findings, self._clock())
-
     def _reached(self, verdict: Verdict, now: float) -> None:
-        """A verdict is new, or reached a new step."""
-        self._metrics.reached(verdict)
-        event(log, logging.WARNING, "verdict", **verdict.to_json(now))
-        if self._told is not None:
-            self._told(verdict, now)
+        """A verdict is new, or reached a new step; of several proxies, the one whose row it was reports it."""
+        match self._feed.source:
+            case "own":
+                self._metrics.reached(verdict)
+                event(log, logging.WARNING, "verdict", **verdict.to_json(now))
+                if self._told is not None:
+                    self._told(verdict, now)
+            case "other":
+                event(log, logging.INFO, "verdict of another proxy", **verdict.to_json(now))
+            case "past":
+                pass
 
     def _failed(self, model: str, detector: str, error: Exception) -> None:
         self._metrics.failed(model, detector)
@@ -414,17 +376,13 @@ class Detection:
         return Rejection(grpc.StatusCode.PERMISSION_DENIED, _BLOCKED, reason="verdict")
 
 
+def _nobody_acts(action: SharedAction, source: str) -> None:
+    """Operators' actions are not this process's business."""
+
+
 def groups(caller: Caller) -> tuple[str, ...]:
     """What a caller has in common with others: its group, and the network that it calls from."""
     return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
-
-
-def _found_callers(findings: list[Finding]) -> set[str]:
-    callers: set[str] = set()
-    for finding in findings:
-        subject, cluster = finding.reading.subject, finding.reading.cluster
-        callers |= {subject.id} if subject.kind == "caller" else set(cluster.blamed if cluster is not None else ())
-    return callers
 
 
 def _extract(watched: Watched, decoded: Decoded) -> Features | None:

@@ -8,7 +8,7 @@ if not verdict.admitted:
 
 from proxy.limits.descriptors import Charge, Descriptor, Limit, compiled, describe, share
 from proxy.limits.gcra import Decision, decide
-from proxy.limits.refusal import rejection
+from proxy.limits.refusal import rejection, unavailable
 from proxy.limits.rules import BudgetLimit, InFlightLimit, LimitRule, LimitRules, RateLimit, distinct
 from proxy.limits.verdict import Lease, Refusal, Verdict
 
@@ -31,4 +31,5 @@ __all__ = [
     "distinct",
     "rejection",
     "share",
+    "unavailable",
 ]

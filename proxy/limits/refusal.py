@@ -44,10 +44,11 @@ def rejection(verdict: Verdict) -> Rejection:
     refusal = verdict.strictest()
     if verdict.admitted or (refusal is None and verdict.source != "closed"):
         raise ValueError("the verdict does not refuse the call")
-    return _unavailable() if refusal is None else _exhausted(refusal)
+    return unavailable() if refusal is None else _exhausted(refusal)
 
 
-def _unavailable() -> Rejection:
+def unavailable() -> Rejection:
+    """The answer to a call that cannot be checked, because the store is away that must not be."""
     text = "limits cannot be checked at present; retry later"
     info = error_details_pb2.ErrorInfo(reason="LIMITS_UNAVAILABLE", domain=DOMAIN)
     trailing = ((DETAILS, _status(grpc.StatusCode.UNAVAILABLE, text, info)),)

@@ -69,9 +69,27 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorwall_observed_rows": ("counter", "Rows that the detectors saw.", ("model",)),
     "tensorwall_unobserved_rows": (
         "counter",
-        "Rows that they did not see: the queue was full, or the request or its answer could not be read.",
+        "Rows that they did not see: the queue was full, or the request or its answer could not be read; "
+        "or rows of other proxies that could not be used.",
         ("model", "reason"),
     ),
+    "tensorwall_shared_rows": (
+        "counter",
+        "Rows among them that came through the shared log: of other proxies, or of before the start.",
+        ("model", "source"),
+    ),
+    "tensorwall_unshared_rows": (
+        "counter",
+        "Rows that other proxies never get to see: the store was away for too long.",
+        ("model",),
+    ),
+    "tensorwall_observation_log_up": (
+        "gauge",
+        "Whether observations are shared as configured; 0: each proxy sees its own only.",
+        (),
+    ),
+    "tensorwall_observation_log_seconds": ("histogram", "Time of a step of the shared log, one round trip.", ()),
+    "tensorwall_observation_log_lag_rows": ("gauge", "Rows of the shared log that are still to be read.", ("model",)),
     "tensorwall_observation_queue_rows": ("gauge", "Rows waiting for the detectors.", ()),
     "tensorwall_observation_seconds": ("histogram", "Time that a call spent in being observed.", ("model",)),
     "tensorwall_detection_seconds": ("histogram", "Time that the detectors took for a batch.", ("model",)),

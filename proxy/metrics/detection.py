@@ -61,6 +61,12 @@ class DetectionMetrics:
         self._reached = counter("tensorwall_verdicts_reached", registry)
         self._acted = counter("tensorwall_verdict_calls", registry)
         self._echoed = counter("tensorwall_verdict_rows", registry)
+        self._shared = counter("tensorwall_shared_rows", registry)
+        self._unshared = counter("tensorwall_unshared_rows", registry)
+        self._log_up = gauge("tensorwall_observation_log_up", registry)
+        self._log_seconds = histogram("tensorwall_observation_log_seconds", registry)
+        self._log_lag = gauge("tensorwall_observation_log_lag_rows", registry)
+        self._log_up.set(1)
         self._profile = gauge("tensorwall_profile_info", registry)
         self._profiles: dict[str, tuple[str, str]] = {}
 
@@ -68,14 +74,39 @@ class DetectionMetrics:
         """Says where to read the rest when metrics are scraped."""
         self._registry.register(_DetectionCollector(source))
 
-    def saw(self, model: str, rows: int, seconds: float) -> None:
-        """Notes a batch that the detectors saw."""
+    def saw(self, model: str, rows: int, seconds: float, source: str = "own") -> None:
+        """Notes a batch that the detectors saw: this process's `own`, that of an `other`, or one of the `past`."""
         self._observed.labels(label_value(model)).inc(rows)
+        if source != "own":
+            self._shared.labels(label_value(model), source).inc(rows)
         self._detect_seconds.labels(label_value(model)).observe(seconds)
 
     def lost(self, model: str, reason: str, rows: int) -> None:
-        """Counts rows that they do not see: for `queue`, `request`, `reply` or `rows` (too many in one call)."""
+        """Counts rows that they do not see.
+
+        Args:
+            model: its name.
+            reason: `queue`, `request`, `reply`, `rows` (too many in one call); or of the rows of other proxies
+                `trimmed` (the log had forgotten them), `profile` (another one, or another secret), `entry` (damaged).
+            rows: how many.
+        """
         self._unobserved.labels(label_value(model), reason).inc(rows)
+
+    def unshared(self, model: str, rows: int) -> None:
+        """Counts rows that other proxies do not get to see, since the store was away for too long."""
+        self._unshared.labels(label_value(model)).inc(rows)
+
+    def behind(self, model: str, rows: int) -> None:
+        """Notes how many rows of the shared log are still to be read."""
+        self._log_lag.labels(label_value(model)).set(rows)
+
+    def log_up(self, up: bool) -> None:
+        """Notes that the shared log went away or is back."""
+        self._log_up.set(up)
+
+    def log_took(self, seconds: float) -> None:
+        """Notes the time of a step of the shared log."""
+        self._log_seconds.observe(seconds)
 
     def looked(self, model: str, seconds: float) -> None:
         """Notes the time that a call spent in being observed."""

@@ -1,9 +1,9 @@
 """Findings to verdicts, per model, subject and technique; and what verdicts mean for a call."""
 
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,39 @@ class Policy:
                     found.append((verdict, milder(step) if subject.kind == "group" else step))
         return found
 
+    def settings(self, model: str) -> Detection | None:
+        """Of a watched model."""
+        return self._models.get(model)
+
+    def holds(self, verdict: Verdict) -> bool:
+        """Whether a verdict is still the one on its subject, and stands."""
+        return self._verdicts.get((verdict.model, verdict.subject, verdict.technique)) is verdict and verdict.level >= 0
+
+    def take(self, verdict: Verdict, now: float) -> None:
+        """Takes a verdict over that another process reached; the harder or longer one on a subject counts.
+
+        Args:
+            verdict: on a watched model, made with its settings.
+            now: seconds since 1970.
+        """
+        settings = self._models[verdict.model]
+        verdict.mode, verdict.immune = self._mode(verdict.model, settings, verdict.subject, now)
+        verdict.settle(now)
+        key = verdict.model, verdict.subject, verdict.technique
+        own = self._verdicts.get(key)
+        if verdict.level < 0 or (own is not None and (own.level, own.until) >= (verdict.level, verdict.until)):
+            return
+        if own is not None:
+            self._forget(key)
+        elif len(self._verdicts) >= MAX_VERDICTS:
+            self._evict(now)
+        self._verdicts[key] = verdict
+        self._by_subject.setdefault((verdict.model, verdict.subject), {})[verdict.technique] = verdict
+        for each in verdict.evidence.values():
+            cluster = each.finding.reading.cluster
+            if verdict.subject.kind == "cluster" and cluster is not None and len(cluster.members):
+                self._clusters.setdefault(verdict.model, _Clusters()).put(verdict, cluster.members, cluster.radius)
+
     def forget_clusters(self, model: str) -> None:
         """Rows of a model are compared with no cluster any more, until there is new evidence."""
         self._clusters.pop(model, None)
@@ -196,7 +229,7 @@ class Policy:
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._evict(now)
             mode, immune = self._mode(model, settings, subject, now)
-            verdict = Verdict(secrets.token_hex(6), model, subject, technique, response, mode, immune, now, now)
+            verdict = Verdict(_id(key, now), model, subject, technique, response, mode, immune, now, now)
             self._verdicts[key] = verdict
             self._by_subject.setdefault((model, subject), {})[technique] = verdict
         self._verdicts.move_to_end(key)
@@ -311,6 +344,12 @@ class _Clusters:
         nearest = ratios.argmin(axis=1)
         near = ratios[np.arange(len(ratios)), nearest] <= 1
         return [self._owners[at] if is_near else None for at, is_near in zip(nearest.tolist(), near, strict=True)]
+
+
+def _id(key: Key, now: float) -> str:
+    """The same in all processes that come to a verdict over the same log."""
+    model, subject, technique = key
+    return blake2b(repr((model, subject.kind, subject.id, technique.value, now)).encode(), digest_size=6).hexdigest()
 
 
 def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: str) -> Standing:

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 
 from proxy.state.base import Store, StoreStats
+from proxy.state.log import LogStore
 from proxy.state.memory import MemoryStore
 from proxy.state.settings import MemoryStoreSettings, RedisStoreSettings, StoreSettings
 
 __all__ = [
+    "LogStore",
     "MemoryStore",
     "MemoryStoreSettings",
     "RedisStoreSettings",
     "Store",
     "StoreSettings",
     "StoreStats",
+    "open_log",
     "open_store",
 ]
 
@@ -36,3 +39,20 @@ async def open_store(
     store = RedisStore(settings, on_latency=on_latency, on_health=on_health)
     await store.start()
     return store
+
+
+def open_log(
+    settings: StoreSettings, on_health: Callable[[bool], None], on_latency: Callable[[float], None]
+) -> LogStore | None:
+    """The configured store's logs, on the running event loop; None if nothing is shared.
+
+    Args:
+        settings: which store, and its settings.
+        on_health: told False when the store goes away and True when it is back.
+        on_latency: told the seconds of each step.
+    """
+    if isinstance(settings, MemoryStoreSettings):
+        return None
+    from proxy.state.redis_log import RedisLog  # the client is an extra
+
+    return RedisLog(settings, on_health, on_latency)

@@ -5,19 +5,13 @@ Redis Cluster. README.md of `proxy.limits` has the layout and what that costs.
 """
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeAlias, assert_never
 
-import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from proxy.limits.descriptors import Descriptor
@@ -26,6 +20,7 @@ from proxy.limits.verdict import Lease, Verdict
 from proxy.state.base import StoreStats
 from proxy.state.batches import Batches
 from proxy.state.breaker import Breaker
+from proxy.state.client import Script, connect
 from proxy.state.leases import LeaseKeeper
 from proxy.state.memory import MemoryStore
 from proxy.state.settings import RedisStoreSettings
@@ -42,24 +37,7 @@ CAUSES = ("away", "timeout", "connection", "error")
 """Why a decision was not Redis': it was known to be away, or the attempt ended thus."""
 
 _Call: TypeAlias = tuple[Sequence[Descriptor], str]
-_LUA = Path(__file__).with_name("lua")
 _PROBE = "backlog/probe", "- backlog 0 1 0"
-
-
-class _Script:
-    """A Lua script, called by its digest, and sent whole to a server that does not know it."""
-
-    def __init__(self, name: str) -> None:
-        self._text = (_LUA / name).read_bytes()
-        self._sha = hashlib.sha1(self._text, usedforsecurity=False).hexdigest()  # Redis' name for a script
-        self.loads = 0
-
-    async def __call__(self, client: Any, keys: Sequence[bytes], arguments: Sequence[object]) -> Any:
-        try:
-            return await client.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            self.loads += 1
-            return await client.execute_command("EVAL", self._text, len(keys), *keys, *arguments)
 
 
 class RedisStore:
@@ -88,11 +66,11 @@ class RedisStore:
         self._clock = clock
         self._on_latency = on_latency
         self._on_health = on_health
-        self._client = _client(settings)
+        self._client = connect(settings, CONNECTIONS, settings.timeout)
         self._decisions = Batches(self._send, MAX_CALLS_PER_COMMAND)
         self._fallbacks = dict.fromkeys(CAUSES, 0)
-        self._admit = _Script("admit.lua")
-        self._renew = _Script("renew.lua")
+        self._admit = Script("admit.lua")
+        self._renew = Script("renew.lua")
         self._lease_ms = round(settings.lease * 1000)
         self._holder = secrets.token_hex(8)
         self._leases = 0
@@ -227,7 +205,7 @@ class RedisStore:
             async with asyncio.timeout(self._settings.timeout):
                 await self._client.execute_command("ZREM", self._key(key), *ids)
 
-    async def _run(self, script: _Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         async with asyncio.timeout(self._settings.timeout):
             return await script(self._client, [self._key(key) for key in keys], arguments)
 
@@ -242,18 +220,6 @@ class RedisStore:
             self._keeper.catch_up()
         if self._on_health is not None:
             self._on_health(good)
-
-
-def _client(settings: RedisStoreSettings) -> Any:
-    kind: Any = aioredis.RedisCluster if settings.cluster else aioredis.Redis
-    return kind.from_url(
-        settings.url,
-        max_connections=CONNECTIONS,
-        socket_timeout=settings.timeout,
-        socket_connect_timeout=settings.timeout,
-        retry=Retry(NoBackoff(), 0),  # the breaker sees to that, and a second try could charge twice
-        protocol=2,
-    )
 
 
 def _cause(error: Exception) -> str:

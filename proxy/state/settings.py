@@ -46,7 +46,7 @@ class MemoryStoreSettings(_Settings):
 
 
 class RedisStoreSettings(_Settings):
-    """Counts shared by all proxies on one Redis (6.2 or newer) or Valkey."""
+    """Counts, observations and verdicts shared by all proxies on one Redis (6.2 or newer) or Valkey."""
 
     kind: Literal["redis"]
     url: Annotated[str, AfterValidator(_redis_url)] = Field(
@@ -54,12 +54,13 @@ class RedisStoreSettings(_Settings):
     )
     cluster: bool = Field(default=False, description="the server is a node of a Redis Cluster")
     namespace: Annotated[str, AfterValidator(_namespace)] = Field(
-        default="tensorwall", description="proxies with one namespace share their counts"
+        default="tensorwall", description="proxies with one namespace share their counts, observations and verdicts"
     )
     timeout: float = Field(default=0.25, gt=0, le=10, description="seconds a decision may take, connecting included")
     on_failure: OnFailure = Field(
         default="local",
-        description="while the store is away: local limits a replica, admit all (open) or refuse all (closed)",
+        description="while the store is away: local limits a replica, admit all (open) or refuse all (closed); "
+        "detection goes on with a replica's own rows (local, open) or refuses calls of what it enforces (closed)",
     )
     replicas: int = Field(default=1, ge=1, le=10_000, description="proxies that share the limits, for `local`")
     lease: float = Field(
