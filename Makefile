@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-defenses bench-detection bench-detection-cost lint types check-protos services format protos constraints clean
+.PHONY: help demo test bench-defenses bench-detection-cost drill lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -49,8 +49,8 @@ services:
 bench-defenses: $(VENV)/.dev  ## what each defense is worth against which attack, through a running proxy (about 30 minutes)
 	@$(BIN)/python -m benchmarks.defenses
 
-bench-detection: $(VENV)/.dev  ## which query attacks are found, how early, and how many benign callers (about 15 minutes)
-	@$(BIN)/python -m benchmarks.detection
+drill: $(VENV)/.dev  ## attack proxies in front of real models: what is found, what attackers get, who is wrongly acted on
+	@$(BIN)/python -m benchmarks.drill --plot docs/drill.png
 
 bench-detection-cost: $(VENV)/.dev  ## calls a second and CPU time with detection off, in shadow and enforced, and memory (about 15 minutes)
 	@$(BIN)/python -m benchmarks.detection_cost

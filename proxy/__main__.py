@@ -14,6 +14,7 @@ _COMMANDS = {
     "operators": ("proxy.operators.cli", "make tokens for the admin port"),
     "calibrate": ("proxy.calibrate.cli", "learn what is usual for a model, for detection (extra: calibrate)"),
     "replay": ("proxy.replay.cli", "recorded traffic through a candidate configuration (extra: capture)"),
+    "drill": ("proxy.drill.cli", "attack a deployment on purpose, and say what it found (extra: attacks)"),
     "backend": ("proxy.embedded.cli", "serve SavedModels for trying out and tests (extra: tensorflow)"),
     "demo": ("proxy.demo.cli", "see it work on real data (extra: demo)"),
 }

@@ -10,7 +10,7 @@ from detectors.engine import DETECTORS
 from detectors.findings import Technique
 from detectors.profile import Profile, ProfileError
 from proxy.config.imported import ImportedDetector
-from proxy.config.section import PositiveSeconds, Section, freeze, plain
+from proxy.config.section import PositiveSeconds, Seconds, Section, freeze, plain
 
 StepName = Literal["observe", "slow", "coarsen", "throttle", "block"]
 STEPS: tuple[StepName, ...] = ("observe", "slow", "coarsen", "throttle", "block")
@@ -92,6 +92,10 @@ class Detection(Section):
     immune: Annotated[tuple[str, ...], Field(max_length=1000)] = Field(
         default=(), description="caller ids, with * and ?: reported, never acted on"
     )
+    delay: tuple[Seconds, Seconds] = Field(
+        default=(0.25, 1.0),
+        description="seconds for which an answer is held back on the step slow: the least, the most",
+    )
     policy: Responses = Responses()
     _loaded: Profile | None = PrivateAttr(default=None)
 
@@ -114,6 +118,8 @@ class Detection(Section):
         unknown = sorted(set(self.detectors) - set(DETECTORS))
         if unknown:
             raise ValueError(f"there is no detector {unknown[0]!r}; known: {', '.join(DETECTORS)}")
+        if self.delay[0] > self.delay[1]:
+            raise ValueError(f"delay: the least, {self.delay[0]:g}, is more than the most, {self.delay[1]:g}")
         if self.semantics == "logits" and self.output is None:
             raise ValueError("semantics says logits, but of which output is not said; name it as output")
         if self.profile is not None:

@@ -45,8 +45,6 @@ EARLY_BYTES = 4 * 2**20
 BATCH_ROWS = 512
 PACE = 0.02
 """Seconds between batches: observations gather meanwhile, and the loop has the interpreter to itself."""
-DELAY = 0.25, 1.0
-"""Seconds for which an answer is held back on the step `slow`, thrown anew for each."""
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
 
@@ -242,7 +240,7 @@ class Detection:
         glance.seconds = time.perf_counter() - started
         if any(each.slowed for each in glance.standings):
             self._metrics.acted(watched.name, "slowed")
-            await asyncio.sleep(min(self._rng.uniform(*DELAY), max(0.0, patience / 2)))
+            await asyncio.sleep(min(self._rng.uniform(*watched.settings.delay), max(0.0, patience / 2)))
         return glance
 
     def answered(self, watched: Watched, glance: Glance, path: str, reply: Reply) -> Reply:

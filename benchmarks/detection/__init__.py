@@ -1,1 +1,0 @@
-"""What detection finds, how early, and what it leaves alone: `make bench-detection`."""
