@@ -21,10 +21,11 @@ from detectors.detector import Detector
 from detectors.engine import STATISTICS, Engine
 from detectors.features.scaling import Scaling
 from detectors.findings import Reading, Subject, Technique, evidence
+from detectors.hardness import EVERYBODY
 from detectors.novelty import VIEWS, Novelty, point
 from detectors.observation import Observation
 from detectors.profile import Profile
-from detectors.tail import Tail
+from detectors.tail import REPORTED, Tail
 
 BATCH = 64
 """Observations seen together."""
@@ -238,11 +239,18 @@ def _tails(observations: Sequence[Observation], profile: Profile, own: Sequence[
             for subject in _subjects(reading):
                 held[subject] = max(held.get(subject, -np.inf), reading.value)
     found = {name: Tail.of(highest[name].values(), profile.callers) for name in (*STATISTICS, *highest)}
-    return {**found, **profile.tails}
+    pooled = {
+        name: Tail.of(windows.values(), len(windows), most=REPORTED)
+        for name, windows in highest.items()
+        if any(window.kind == "window" for window in windows)
+    }
+    return {**found, **pooled, **profile.tails}
 
 
 def _subjects(reading: Reading) -> list[Subject]:
-    """Of whom benign values are held: of near rows, those who sent several of them; a subject reads its largest."""
+    """Of whom benign values are held, each with its largest: of near rows, those who sent several; of all, windows."""
+    if reading.subject == EVERYBODY:
+        return [Subject("window", str(reading.seen))]
     return [Subject("caller", caller) for caller in blamed(reading)] or [reading.subject]
 
 

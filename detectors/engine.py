@@ -10,7 +10,8 @@ from detectors.distances import DistanceDistribution
 from detectors.extraction import ExtractionMonitor
 from detectors.findings import Finding, Reading, Subject
 from detectors.graph import Graph
-from detectors.hardness import Hardness
+from detectors.hardness import MEASURED as HARDNESS
+from detectors.hardness import POOLED, Hardness
 from detectors.indexes import EmbeddingIndex, FingerprintIndex
 from detectors.novelty import VIEWS
 from detectors.observation import Observation
@@ -37,7 +38,7 @@ STATISTICS = (
         for what in (*MEASURED[kind], *VIEWS)
     ),
     *(f"search_progress.{what}" for what in ("climb", "fall", "neighbourhoods")),
-    *(f"hardness.{what}" for what in ("margins", "entropies", "embedding")),
+    *(f"hardness.{kind}{what}" for kind in ("", POOLED) for what in HARDNESS),
     "distance_distribution.non_normality",
     BUDGET,
 )

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from detectors.observation import Floats
 
-SubjectKind: TypeAlias = Literal["caller", "group", "cluster"]
+SubjectKind: TypeAlias = Literal["caller", "group", "cluster", "window"]
 
 
 BLAMED_ROWS = 3
@@ -46,8 +46,9 @@ class Subject(NamedTuple):
     """Who or what a reading is about.
 
     Attributes:
-        kind: a caller, a group of callers, or a cluster of near rows whoever sent them.
-        id: the caller's id, the group's, or the cluster's.
+        kind: a caller, a group of callers, a cluster of near rows whoever sent them, or (in a calibration) a window of
+            all rows.
+        id: the caller's id, the group's, the cluster's, or the window's.
     """
 
     kind: SubjectKind

@@ -4,7 +4,7 @@ The idea is that of query provenance analysis (arXiv 2405.20641): not one near p
 out of near pairs. What is near, an `Index` says. An exact repeat adds nothing: retries and polling are no search.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -160,15 +160,12 @@ class Graph:
 
     def _label(self, near: Near) -> int | None:
         """The component for which most near rows speak."""
-        labels = self._labels[self._recent.places(near.serials)]
-        labels = labels[labels >= 0]
-        if len(labels) < self._index.needed:
+        counts = Counter(self._labels[self._recent.places(near.serials)].tolist())
+        counts.pop(-1, None)
+        if not counts:
             return None
-        if len(labels) == 1:
-            return int(labels[0])
-        found, counts = np.unique(labels, return_counts=True)
-        best = int(counts.argmax())
-        return int(found[best]) if counts[best] >= self._index.needed else None
+        label, count = max(counts.items(), key=lambda item: (item[1], -item[0]))  # of equal ones the oldest
+        return label if count >= self._index.needed else None
 
     def _component(self, label: int) -> Trace | None:
         """The component of a label, with its first row if it is new; None if it is forgotten, and its first row too."""

@@ -5,7 +5,10 @@ Three statistics of a party's latest distinct rows (near rows count once, so tha
 times the root of their number: HODA (arXiv 2106.11424) compares histograms of hardness, for which margins stand in
 where no training checkpoints are at hand. *entropies*: the same of the entropies. *embedding*: the maximum mean
 discrepancy (Gretton et al., JMLR 2012; Gaussian kernel, median bandwidth) of their embeddings against the benign
-sample, whose rows are weighted so that its classes are mixed as the party's are: few classes are no anomaly.
+sample, whose rows are weighted so that its classes are mixed as the party's are: few classes are no anomaly. The same
+three of all callers' latest distinct rows together, *pooled_...*, whose benign values are those of windows, not of
+callers: what is thinly spread over very many accounts moves the whole. It says that something is going on and not who
+does it, so that nobody is acted on for it.
 
 Found: natural images of another domain (Knockoff Nets), noise and synthetic rows (Copycat), rows picked for being
 uncertain (active learning). Evaded by real rows of the model's own domain in their natural mixture, and by mixing in so
@@ -20,15 +23,21 @@ from numpy.typing import NDArray
 
 from detectors.benign import Benign
 from detectors.detector import DetectorStats
-from detectors.findings import Reading, Technique
+from detectors.findings import Reading, Subject, Technique
 from detectors.graph import Graph
 from detectors.observation import Observation
-from detectors.parties import Parties, Party
+from detectors.parties import Parties
 from detectors.rows import RecentRows, Serials
 
 WINDOW = 128
 MIN_ROWS = 24
 STRIDE = 16
+POOLED = "pooled_"
+POOLED_WINDOW = 512
+POOLED_STRIDE = 128
+EVERYBODY = Subject("group", "everybody")
+"""All callers together, which no verdict acts on."""
+MEASURED = ("margins", "entropies", "embedding")
 
 
 class Hardness:
@@ -48,22 +57,36 @@ class Hardness:
         self._parties = parties
         self._graph = graph
         self._benign = benign
+        self._pool: Serials = np.zeros(0, dtype=np.int64)
+        self._fresh = 0
 
     def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         """See `Detector`."""
         self._graph.take(batch)
+        if not self._benign.known:
+            return
         for party, _ in self._parties.take(batch):
-            if self._benign.known and party.seen >= MIN_ROWS and party.due(self.name, STRIDE):
+            if party.seen >= MIN_ROWS and party.due(self.name, STRIDE):
                 serials = party.serials[self._recent.kept(party.serials)]
                 serials = serials[self._graph.distinct(serials)][-WINDOW:]
                 if len(serials) >= MIN_ROWS:
-                    yield from self._read(party, serials)
+                    yield from self._read(party.subject, "", serials, party.seen)
+        yield from self._pooled(np.concatenate(self._recent.take(batch)))
 
     def stats(self) -> DetectorStats:
         """See `Detector`."""
         return DetectorStats({"parties": len(self._parties)}, {"parties": self._parties.dropped})
 
-    def _read(self, party: Party, serials: Serials) -> Iterator[Reading]:
+    def _pooled(self, serials: Serials) -> Iterator[Reading]:
+        own = serials[self._recent.kept(serials)]
+        own = own[self._graph.distinct(own)]
+        self._fresh += len(own)
+        self._pool = np.concatenate([self._pool, own])[-POOLED_WINDOW:]
+        if self._fresh >= POOLED_STRIDE and len(self._pool) == POOLED_WINDOW:
+            self._fresh = 0
+            yield from self._read(EVERYBODY, POOLED, self._pool[self._recent.kept(self._pool)], self._recent.count)
+
+    def _read(self, subject: Subject, kind: str, serials: Serials, seen: int) -> Iterator[Reading]:
         recent, places = self._recent, self._recent.places(serials)
         classes, times = recent.classes[places], recent.times[places]
         weights = self._benign.weights(classes)
@@ -74,14 +97,14 @@ class Hardness:
         ):
             yield Reading(
                 self.name,
-                f"{self.name}.{what}",
-                party.subject,
+                f"{self.name}.{kind}{what}",
+                subject,
                 Technique.EXTRACTION,
                 value,
                 float(times[-1]),
                 float(times[-1] - times[0]),
                 len(serials),
-                party.seen,
+                seen,
                 note=note,
             )
 

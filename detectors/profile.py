@@ -131,11 +131,12 @@ class Profile:
             surprise, threshold = reading.value, math.inf
         else:
             level = self.level(reading.technique)
-            surprise = tail.surprise(reading.value) * -math.log10(self.rate) / level
+            surprise = min(tail.most, tail.surprise(reading.value) * -math.log10(self.rate) / level)
             threshold = tail.value(level)
         if not surprise >= LEAST_SURPRISE:
             return None
-        return Finding(reading, surprise, threshold, math.isfinite(threshold) and reading.value > threshold)
+        alone = tail is not None and math.isinf(tail.most) and reading.value > threshold
+        return Finding(reading, surprise, threshold, alone)
 
     def to_json(self) -> dict[str, Any]:
         """What the file holds."""
@@ -157,9 +158,7 @@ class Profile:
             },
             "benign": self.benign.to_json(),
             "novelty": {name: each.to_json() for name, each in self.novelty.items()},
-            "tails": {
-                name: {"points": list(each.points), "subjects": each.subjects} for name, each in self.tails.items()
-            },
+            "tails": {name: each.to_json() for name, each in self.tails.items()},
         }
 
     @classmethod
@@ -188,10 +187,7 @@ class Profile:
                 },
                 Benign.from_json(value["benign"]),
                 {name: Novelty.from_json(each) for name, each in value["novelty"].items()},
-                {
-                    name: Tail(tuple(map(float, each["points"])), int(each["subjects"]))
-                    for name, each in value["tails"].items()
-                },
+                {name: Tail.from_json(each) for name, each in value["tails"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProfileError(f"{where}: is no whole profile ({error!r}); calibrate anew") from None

@@ -93,13 +93,15 @@ class SearchProgress:
             for subject in subjects(observation) if components else ():
                 given = self._given.setdefault(subject, Counter())
                 self._given.move_to_end(subject)
-                before = _neighbourhoods(given)
-                given.update(components)
-                after = _neighbourhoods(given)
+                reached = False
+                for component in components:
+                    given[component] += 1
+                    reached |= given[component] == MIN_SHARE
+                count = _neighbourhoods(given) if reached and subject in read else 0
                 if len(given) > 2 * MAX_NEIGHBOURHOODS:
                     self._given[subject] = Counter(dict(given.most_common(MAX_NEIGHBOURHOODS)))
-                if after > max(1, before) and subject in read:
-                    yield self._reading(observation, subject, after, sum(given.values()))
+                if count > 1:
+                    yield self._reading(observation, subject, count, sum(given.values()))
         while len(self._given) > MAX_PROBERS:
             self._given.popitem(last=False)
             self._dropped += 1

@@ -1,15 +1,16 @@
 """The upper tail of a statistic among benign subjects, and how surprising a value is in its light."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 STEP = 0.1
 """Decades between the points that are kept."""
-_UNSEEN = 2.0
-"""Of what no benign subject ever read, whatever its value: worth a report, and by itself nothing more."""
+REPORTED = 2.0
+"""Surprise that is worth a report, and by itself nothing more; that of what no benign subject ever read at all, too."""
 _FLAT = 0.02
 """The least rise of the last decade, as a share of the statistic: a constant one would make any change certain."""
 
@@ -25,26 +26,29 @@ class Tail:
     Attributes:
         points: the values at 0, STEP, 2 STEP, ... decades, not falling; subjects that read nothing count as lowest.
         subjects: how many there were.
+        most: surprise that it is worth at most, where it is to be reported and nothing more.
     """
 
     points: tuple[float, ...]
     subjects: int
+    most: float = math.inf
 
     @classmethod
-    def of(cls, values: Iterable[float], subjects: int = 0) -> "Tail":
+    def of(cls, values: Iterable[float], subjects: int = 0, most: float = math.inf) -> "Tail":
         """Learns it.
 
         Args:
             values: one a subject that read anything.
             subjects: how many there were in all; the number of values if that is larger.
+            most: see the attribute.
         """
         read = np.sort(np.fromiter(values, dtype=np.float64))
         if len(read) == 0:
-            return cls((), subjects)
+            return cls((), subjects, most)
         count = max(subjects, len(read))
         decades = np.arange(0, math.log10(count) + 1e-9, STEP)
         ranks = np.ceil(count * (1 - 10**-decades)).astype(int) - (count - len(read))
-        return cls(tuple(float(f"{value:.6g}") for value in read[ranks.clip(0, len(read) - 1)]), count)
+        return cls(tuple(float(f"{value:.6g}") for value in read[ranks.clip(0, len(read) - 1)]), count, most)
 
     @property
     def usual(self) -> float:
@@ -60,7 +64,7 @@ class Tail:
         True
         """
         if not self.points:
-            return min(_UNSEEN, math.log10(self.subjects + 1))
+            return min(REPORTED, math.log10(self.subjects + 1))
         last = self.points[-1]
         if value > last:
             return STEP * (len(self.points) - 1) + (value - last) / self._rise()
@@ -78,6 +82,17 @@ class Tail:
         if at > len(self.points) - 1:
             return self.points[-1] + (surprise - STEP * (len(self.points) - 1)) * self._rise()
         return float(np.interp(at, np.arange(len(self.points)), self.points))
+
+    def to_json(self) -> dict[str, Any]:
+        """As lists."""
+        cap = {} if math.isinf(self.most) else {"most": self.most}
+        return {"points": list(self.points), "subjects": self.subjects} | cap
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Tail":
+        """From lists."""
+        points = tuple(float(each) for each in value["points"])
+        return cls(points, int(value["subjects"]), float(value.get("most", math.inf)))
 
     def _rise(self) -> float:
         """Of the value over the last decade."""

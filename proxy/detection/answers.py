@@ -83,7 +83,7 @@ def _summary(part: Any, settings: Detection) -> Answers | None:
 def _labelled(part: Scores) -> Answers:
     """Labels may come in any order, so that the label, as a number, is the class; without labels, the place is."""
     lists = part.lists()
-    width = max(map(len, lists), default=0)
+    width = max([2, *map(len, lists)])  # a single class is a class, and no probability of yes
     found = summarise(np.array([row + [0.0] * (width - len(row)) for row in lists]).reshape(len(lists), width))
     classes = found.classes.copy()
     for at, row in enumerate(part.result.classifications):

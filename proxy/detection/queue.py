@@ -31,6 +31,11 @@ class ObservationQueue:
         self._weight = 0
         self._weights: Counter[str] = Counter()
 
+    @property
+    def most(self) -> int:
+        """Calls of one caller that wait, at most."""
+        return max(map(len, self._by_caller.values()), default=0)
+
     def put(self, sighting: Sighting) -> None:
         """Takes one in. Never waits."""
         entry = [sighting]

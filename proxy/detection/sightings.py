@@ -7,11 +7,13 @@ Some of it is needed earlier: where rows have to be compared with clusters under
 and where a message is too large to wait.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from detectors.features import Extractor, summarise, unknown
@@ -146,9 +148,10 @@ def _looked_at(sightings: Sequence[Sighting], extractor: Extractor, settings: De
 
 def _opened(call: Sighting, wanted: Collection[str]) -> tuple[Mapping[str, Array], int] | None:
     if call.path == PREDICT:
-        plain = tensors(serving.PredictRequest.FromString(call.request), wanted)
-        if plain is not None:
-            return plain
+        with contextlib.suppress(DecodeError):
+            plain = tensors(serving.PredictRequest.FromString(call.request), wanted)
+            if plain is not None:
+                return plain
     decoded = decode(call.path, call.request)
     return None if decoded is None else usable(decoded, wanted)
 

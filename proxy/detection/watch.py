@@ -44,7 +44,10 @@ EARLY_BYTES = 4 * 2**20
 """Messages larger than this are looked at at once, so that they need not be kept."""
 BATCH_ROWS = 512
 PACE = 0.02
-"""Seconds between batches: observations gather meanwhile, and the loop has the interpreter to itself."""
+"""Seconds between batches: calls gather meanwhile, and the loop has the interpreter to itself."""
+PACES, FEW_ROWS, OF_ONE = 3, 64, 4
+"""A small batch costs nearly what a large one does: up to so many paces are waited for so many rows. But whoever sends
+so many calls in a pace or two may be searching, and a search has to be found after tens of rows."""
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
 
@@ -271,7 +274,10 @@ class Detection:
                         self._found(name, findings)
                 except Exception:
                     event(log, logging.ERROR, "detectors failed", exc_info=True)
-                await asyncio.sleep(PACE)
+                for _ in range(PACES):
+                    await asyncio.sleep(PACE)
+                    if self._queue.rows >= FEW_ROWS or self._queue.most >= OF_ONE:
+                        break
 
     def close(self) -> None:
         """Ends the detectors' thread."""

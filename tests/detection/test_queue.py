@@ -36,6 +36,7 @@ def test_a_flood_costs_the_flooder() -> None:
         queue.put(sighting(float(at), "loud", 3))
     assert {each.caller for each in lost} == {"loud"}
     assert lost[0].time == 0, "the oldest goes first"
+    assert queue.most == 31, "of 3 rows each, beside the 5"
     assert queue.take(1)[0].caller == "quiet"
 
 

@@ -12,6 +12,7 @@ from detectors.calibration import CalibrationError, batches, blamed, calibrate
 from detectors.detector import DetectorStats
 from detectors.engine import DETECTORS, Engine
 from detectors.findings import Finding, Reading, Subject, Technique
+from detectors.hardness import EVERYBODY
 from detectors.observation import Observation
 from detectors.profile import Profile, ProfileError
 from detectors.rows import RecentRows
@@ -67,6 +68,14 @@ def test_rows_of_another_domain_are_found(profile: Profile) -> None:
     assert any(each.alone and each.reading.technique is Technique.EXTRACTION for each in found)
 
 
+def test_a_theft_spread_thinly_is_reported_and_nobody_is_blamed(profile: Profile) -> None:
+    foreign = np.random.default_rng(15).uniform(-9, 9, (1500, 12)).astype(np.float32)
+    found = findings(profile, [observed(foreign[at : at + 1], at / 10, f"one-row-{at}") for at in range(1500)])
+    pooled = [each for each in found if each.reading.subject == EVERYBODY]
+    assert max(each.surprise for each in pooled) == 2, "worth a report"
+    assert not any(each.alone for each in pooled)
+
+
 def test_many_neighbourhoods_and_a_climb_are_read(profile: Profile) -> None:
     rng = np.random.default_rng(6)
     probed = [
@@ -88,7 +97,11 @@ def test_a_group_is_read_once_it_has_several_callers(profile: Profile) -> None:
     engine = Engine(profile)
     kinds: Counter[str] = Counter()
     for batch in batches(alone):
-        kinds.update(reading.subject.id for reading in engine.readings(batch) if reading.subject.kind != "cluster")
+        kinds.update(
+            reading.subject.id
+            for reading in engine.readings(batch)
+            if reading.subject.kind != "cluster" and reading.subject != EVERYBODY
+        )
     assert set(kinds) == {"one"}
     readings = [each for batch in batches(shared) for each in engine.readings(batch)]
     budgets = {each.subject: each.value for each in readings if each.statistic == "extraction_monitor.budget"}
