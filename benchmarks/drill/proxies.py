@@ -1,6 +1,7 @@
 """A fresh proxy for each run, so that no attack is found for what an earlier one did."""
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 
 from benchmarks.drill.scenes import Scene
 from detectors.findings import Technique
+from proxy.admin.operators import token_hash
 from proxy.demo.children import Child
 from proxy.demo.stage import START_SECONDS
 
@@ -19,8 +21,8 @@ Addresses = tuple[str, str]
 
 
 @contextmanager
-def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -> Iterator[Addresses]:
-    """The gRPC and the admin address of a proxy that enforces detection and takes callers' addresses as forwarded.
+def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -> Iterator[tuple[Addresses, Path]]:
+    """The addresses of a proxy that enforces detection and takes callers' addresses as forwarded.
 
     Args:
         folder: an empty one.
@@ -28,7 +30,13 @@ def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -
             are not by default.
         answer: `silent` or `refuse`, for every technique.
         immune: callers that are not acted on.
+
+    Yields:
+        Its gRPC and its admin address, and the file with the token of one who may look.
     """
+    token = folder / "token"
+    token.write_text(secrets.token_urlsafe(32))
+    viewer = {"name": "drill", "role": "viewer", "sha256": token_hash(token.read_text())}
     policy = {technique.value: {"answer": answer} for technique in Technique}
     detection = {
         "mode": "enforce",
@@ -41,6 +49,7 @@ def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -
     settings = {
         "upstream": scene.upstream,
         "listen": {"grpc": "127.0.0.1:0", "admin": "127.0.0.1:0"},
+        "admin": {"operators": [viewer]},
         "identity": {"order": ["forwarded_for"]},
         "models": {scene.name: {"detection": detection, "ladder": {"coarsen": {"outputs": labels}}}},
         "shutdown": {"settle": 0, "drain": 1},
@@ -51,7 +60,7 @@ def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -
     with Child("the proxy", ["-m", "proxy", "serve", "--config", str(config)], folder / "proxy.log") as child:
         addresses = child.wait_for(lambda: _listening(child.output()), START_SECONDS, "listening")
         child.wait_for(lambda: '"ready"' in child.output() or None, START_SECONDS, "ready")
-        yield addresses
+        yield addresses, token
 
 
 def _listening(output: str) -> Addresses | None:

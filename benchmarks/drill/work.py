@@ -82,10 +82,10 @@ def _protected(scene: Scene, scale: Scale, answer: str, immune: Sequence[Account
     callers = [account.caller for account in immune]
     with (
         tempfile.TemporaryDirectory(prefix="drill-") as folder,
-        proxy(Path(folder), scene, answer, callers) as (address, port),
+        proxy(Path(folder), scene, answer, callers) as ((address, port), token),
         Model(address, scene.name, scale, scene.input, metadata=SETTLER.metadata) as target,
     ):
-        yield target, Admin(port, scene.name)
+        yield target, Admin(port, scene.name, token)
 
 
 def _attacked(

@@ -46,8 +46,7 @@ async def _follow(
             await response.write(_message(kind, content, number))
 
     await send("hello", {"now": views.clock()})
-    last = request.headers.get("Last-Event-ID", "")
-    sent = int(last) if last.isascii() and last.isdigit() and len(last) < 16 else views.hub.number
+    sent = _heard(request.headers.get("Last-Event-ID", ""), views.hub.number)
     for number, name, content in views.hub.since(sent):
         await send(_kind(name), content, number)
         sent = number
@@ -66,6 +65,13 @@ async def _follow(
         if number > sent or not number:
             await send(_kind(name) if number else name, content, number)
             sent = max(sent, number)
+
+
+def _heard(last: str, latest: int) -> int:
+    """Number of the last event that the other side has; none if the number is of a process that is gone."""
+    if not (last.isascii() and last.isdigit() and len(last) < 16):
+        return latest
+    return int(last) if int(last) <= latest else 0
 
 
 def _kind(name: str) -> str:

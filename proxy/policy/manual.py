@@ -81,17 +81,25 @@ class Action:
 
     def as_verdict(self) -> dict[str, Any]:
         """In the form in which verdicts are shown."""
+        step = "block" if self.kind == "block" else None
         return {
             "id": self.id,
             "model": None if self.model is None else printable(self.model),
             "subject": {"kind": "caller", "id": printable(self.caller)},
             "technique": "manual",
-            "step": "block" if self.kind == "block" else None,
+            "atlas": None,
+            "owasp": None,
+            "step": step,
+            "highest": step,
             "answer": "refuse",
             "mode": "enforce",
             "immune": self.kind == "immunise",
+            "score": 0.0,
             "since": self.time,
             "until": self.until,
+            "found_at": 0,
+            "acted_at": 0,
+            "callers": {},
             "manual": {"action": self.kind, "operator": self.operator, "reason": printable(self.reason)},
             "evidence": [],
         }

@@ -100,12 +100,13 @@ def test_a_viewer_reads_and_does_not_act(fresh: Proxy, tmp_path: Path) -> None:
     for answer in (
         ask(fresh.admin, f"{API}/callers/x/block", "POST", asked, VIEWER),
         browser.post(f"{API}/callers/x/block", asked),
+        ask(fresh.admin, "/observations", "POST", {}, VIEWER),
     ):
         assert answer.status == 403
-        assert "viewer" in answer.json["error"]
+        assert "viewer" in answer.text
     events = ask(fresh.admin, f"{API}/events").json["events"]
-    assert [each["event"] for each in events[:3]] == ["access.forbidden", "access.forbidden", "login"]
-    assert {each["operator"] for each in events[:3]} == {"viewer"}
+    assert [each["event"] for each in events[:4]] == [*["access.forbidden"] * 3, "login"]
+    assert {each["operator"] for each in events[:4]} == {"viewer"}
 
 
 def test_the_cookie_is_for_this_page_alone(proxy: Proxy) -> None:

@@ -269,6 +269,10 @@ def test_the_stream_tells_events_as_they_come_and_goes_on_after_a_break(proxy: P
     assert again.next()[0] == "tick"
     assert time.monotonic() - started < TICK + 2
     again.close()
+    restarted = Stream(proxy, Authorization=f"Bearer {TOKEN}", Last_Event_ID="999999999")
+    assert restarted.next()[0] == "hello"
+    assert restarted.next()[1]["event"] == "proxy.started", "a number of an earlier process: all that is remembered"
+    restarted.close()
 
 
 def test_the_stream_ends_with_the_session(proxy: Proxy) -> None:

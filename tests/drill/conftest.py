@@ -11,7 +11,7 @@ import pytest
 
 from detectors.profile import Profile
 from proxy.__main__ import main
-from tests.processes import Backend
+from tests.processes import TOKEN, Backend
 from tests.protection.conftest import Protect, Protected, direct, protect, toy
 
 __all__ = ["direct", "protect", "toy"]
@@ -54,8 +54,10 @@ def drill(toy: Backend, data: Path, tmp_path: Path) -> Drill:
     """Runs the command against a proxy; its exit code, and the results of all such commands of the test."""
 
     def run(protected: Protected, *more: str) -> tuple[int, dict[str, Any]]:
-        out = tmp_path / "drill.json"
+        out, token = tmp_path / "drill.json", tmp_path / "token"
         where = ["--target", protected.proxy.address, "--direct", toy.address, "--admin", protected.proxy.admin]
+        token.write_text(TOKEN)
+        where += ["--admin-token-file", str(token)]
         what = ["--model", "toy", "--data", str(data), "--radius", "0.2", "--out", str(out)]
         code = main(["drill", *where, *what, *more])
         return code, json.loads(out.read_text()) if out.exists() else {}

@@ -15,6 +15,7 @@ from proxy.drill.results import Telling
 from proxy.drill.telling import PROBES, told
 from proxy.drill.watching import Admin
 from proxy.drill.wire import DrillError, Model
+from tests.processes import TOKEN
 from tests.protection.conftest import Protect
 
 Telled = Callable[[str, int], Telling]
@@ -33,12 +34,14 @@ def telled(protect: Protect, data: Path, tmp_path: Path) -> Telled:
             "policy": {"evasion": {"answer": answer}},
         }
         protected = protect({"detection": detection}, identity={"order": ["forwarded_for"]})
+        token = tmp_path / "token"
+        token.write_text(TOKEN)
         rng = np.random.default_rng(0)
         parts, scale = read(data, None, rng)
         material = Material("toy", **parts, epsilon=0.001)
         accounts = addresses(1 + PROBES)
         with Model(protected.proxy.address, "toy", scale, metadata=accounts[1].metadata) as model:
-            admin = Admin(protected.proxy.admin, "toy")
+            admin = Admin(protected.proxy.admin, "toy", token)
             return told(model, admin, material, attack("oars_square"), accounts, answer, 0, 0, rng)
 
     return measure

@@ -97,6 +97,15 @@ def test_an_action_survives_json_and_nonsense_is_refused() -> None:
             Action.from_json(nonsense)
 
 
+def test_a_decision_is_shown_as_verdicts_are(configured: Configured) -> None:
+    held, _ = configured()
+    held.judge("m", [found(9.0)], NOW)
+    for kind in ("block", "immunise"):
+        shown = action(kind, until=NOW + 5).as_verdict()
+        assert set(shown) - set(held.verdicts(NOW)[0].to_json(NOW)) == {"manual"}
+        assert set(held.verdicts(NOW)[0].to_json(NOW)) <= set(shown)
+
+
 @pytest.fixture
 def policy(configured: Configured) -> tuple[Policy, list[Verdict]]:
     return configured()
