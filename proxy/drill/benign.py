@@ -40,7 +40,7 @@ Progress = Callable[[Sequence[Any], str], Iterator[Any]]
 
 @dataclass
 class _Tally:
-    """Of one caller. Attributes: rows; acted, those in calls on which something was done; found, and hit by, a verdict."""
+    """Of one caller. Attributes: rows; acted, those of calls that were acted on; found and hit by a verdict."""
 
     rows: int = 0
     acted: int = 0
