@@ -40,7 +40,7 @@ Progress = Callable[[Sequence[Any], str], Iterator[Any]]
 
 @dataclass
 class _Tally:
-    """Of one caller. Attributes: rows; acted, those on which something was done; found, and hit by, a verdict."""
+    """Of one caller. Attributes: rows; acted, those of calls that were acted on; found and hit by a verdict."""
 
     rows: int = 0
     acted: int = 0
@@ -69,6 +69,7 @@ class _Book:
                         callers=len(own),
                         rows=sum(each.rows for each in own),
                         callers_acted=sum(each.hit or each.acted > 0 for each in own),
+                        callers_held=sum(each.hit for each in own),
                         rows_acted=sum(each.acted for each in own),
                         callers_found=sum(each.found for each in own),
                     )
@@ -169,7 +170,8 @@ def _meet(policy: Policy, observation: Observation, tally: _Tally) -> None:
     standing = policy.standing(model, caller, observation.groups, now)
     rows = policy.row_standings(model, caller, observation.features.embeddings, now)
     tally.rows += len(rows)
-    tally.acted += len(rows) if standing.step is not None else sum(each.step is not None for each in rows)
+    if standing.step is not None or any(each.step is not None for each in rows):
+        tally.acted += len(rows)  # the rules of one row's standing hold for its whole call
 
 
 def _observed(

@@ -206,16 +206,28 @@ def _others(results: Results, data: str) -> list[str]:
     return parts
 
 
+_BENIGN = ("callers", "rows", "callers_found", "callers_held")
+
+
 def _benign(lines: Sequence[Benign]) -> str:
-    rows = [
-        [each.kind, each.how, *(f"{n:,}" for n in (each.callers, each.rows, each.callers_found)), *_acted([each])]
-        for each in lines
-    ]
+    rows = [[each.kind, each.how, *(f"{getattr(each, name):,}" for name in _BENIGN), *_acted([each])] for each in lines]
     for how in dict.fromkeys(each.how for each in lines):
         own = [each for each in lines if each.how == how]
-        sums = [sum(getattr(each, name) for each in own) for name in ("callers", "rows", "callers_found")]
+        sums = [sum(getattr(each, name) for each in own) for name in _BENIGN]
         rows.append(["**all**", how, *(f"{n:,}" for n in sums), *_acted(own)])
-    return _table(["benign callers", "time", "callers", "rows", "observed", "acted on", "rows acted on"], rows)
+    return _table(
+        [
+            "benign callers",
+            "time",
+            "callers",
+            "rows",
+            "observed",
+            "with an acting verdict",
+            "acted on",
+            "rows acted on",
+        ],
+        rows,
+    )
 
 
 def _acted(lines: Sequence[Benign]) -> list[str]:

@@ -73,7 +73,9 @@ class Benign(Record):
         kind: of workload.
         how: `simulated` time, through the very engine and policy; or over the `wire`, with time compressed.
         callers, rows: how many.
-        callers_acted, rows_acted: on whom and on what a step beyond observe was taken.
+        callers_acted, rows_acted: on whom and on whose calls' rows a step beyond observe was taken, be it for what they
+            did themselves or because a row was near to somebody else's flagged cluster.
+        callers_held: those with a verdict of their own beyond observe.
         callers_found: those with a verdict on any step.
     """
 
@@ -84,6 +86,7 @@ class Benign(Record):
     rows: int
     callers_acted: int
     rows_acted: int
+    callers_held: int
     callers_found: int
 
     @property

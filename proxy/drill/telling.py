@@ -24,7 +24,7 @@ from proxy.drill.wire import DrillError, Model
 PROBES = 100
 NOISE = 2 / 255
 """Uniform, either way: what makes a second row of a first."""
-BUDGET = 2_000
+BUDGET = 1_000
 """Rows of the search that gets itself flagged."""
 PATIENCE = 5.0
 """Seconds that detectors may take after it."""

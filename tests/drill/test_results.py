@@ -76,7 +76,14 @@ def test_fidelity_has_to_fall(tmp_path: Path) -> None:
 
 def test_benign_callers_have_a_bound(tmp_path: Path) -> None:
     def callers(acted: int, how: str = "simulated") -> Benign:
-        fields = {"callers": 500, "rows": 9, "rows_acted": 0, "callers_found": acted, "callers_acted": acted}
+        fields = {
+            "callers": 500,
+            "rows": 9,
+            "rows_acted": 0,
+            "callers_found": acted,
+            "callers_held": 0,
+            "callers_acted": acted,
+        }
         return Benign.model_validate({"data": "toy", "kind": "frames", "how": how, **fields})
 
     assert held("benign: {acted_on: 0.002}", tmp_path, callers(1)) == []
@@ -115,6 +122,7 @@ def test_tables_have_a_line_an_attack_and_say_what_is_not_known() -> None:
                 rows=99,
                 callers_acted=1,
                 rows_acted=3,
+                callers_held=0,
                 callers_found=2,
             ),
             Immune(data="toy", rows=10_000, changed=0, refused=0, reported="block"),
@@ -127,7 +135,7 @@ def test_tables_have_a_line_an_attack_and_say_what_is_not_known() -> None:
     )
     assert "| ZOO | - | - | ? | ? | ? | ? | ? | ? | ? |" in shown
     assert "| Square, a call every 30 s | 1 of 1 | 30 |" in shown
-    assert "| **all** | simulated | 10 | 99 | 2 | 1 (10.00%) | 3 (3.03%) |" in shown
+    assert "| **all** | simulated | 10 | 99 | 2 | 0 | 1 (10.00%) | 3 (3.03%) |" in shown
     assert "10,000 rows, 0 of them" in shown
     assert markdown(Results()) == "nothing was measured\n"
 

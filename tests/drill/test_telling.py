@@ -32,6 +32,7 @@ def telled(protect: Protect, data: Path, tmp_path: Path) -> Telled:
             "profile": str(tmp_path / "toy.json"),
             "own": [{"path": "tests.drill.own:Around", "settings": {"most": most, "radius": 0.5}}],
             "policy": {"evasion": {"answer": answer}},
+            "delay": [0, 0.001],
         }
         protected = protect({"detection": detection}, identity={"order": ["forwarded_for"]})
         token = tmp_path / "token"
