@@ -28,7 +28,7 @@ def test_what_is_known_is_zero_before_anything_happens(detecting: Detecting) -> 
     protected = detecting()
     samples = {
         (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(openmetrics(protected))
+        for family in text_string_to_metric_families(openmetrics(protected))  # type: ignore[no-untyped-call]
         for sample in family.samples
     }
     for series in (
