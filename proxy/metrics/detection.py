@@ -75,7 +75,7 @@ class DetectionMetrics:
         self._surprise = histogram("tensorwall_detection_surprise", registry, SURPRISE)
         self._failures = counter("tensorwall_detector_failures", registry)
         self._attacks = counter("tensorwall_attacks", registry)
-        self._last_attack = gauge("tensorwall_last_attack_timestamp_seconds", registry)
+        self._last_attacks: dict[tuple[str, str], float] = {}
         self._acted = counter("tensorwall_verdict_calls", registry)
         self._echoed = counter("tensorwall_verdict_rows", registry)
         self._shared = counter("tensorwall_shared_rows", registry)
@@ -89,7 +89,7 @@ class DetectionMetrics:
 
     def read(self, source: Source) -> None:
         """Says where to read the rest when metrics are scraped."""
-        self._registry.register(_DetectionCollector(source))
+        self._registry.register(_DetectionCollector(source, self._last_attacks))
 
     def configure(self, models: Mapping[str, Settings], profiles: Mapping[str, str]) -> None:
         """Takes the watched models: what is known of them is exported as 0, so that its first increase shows.
@@ -111,7 +111,7 @@ class DetectionMetrics:
             for action in VERDICT_ACTIONS:
                 self._acted.labels(name, action)
             for technique in Technique:
-                self._last_attack.labels(name, technique.value)
+                self._last_attacks.setdefault((name, technique.value), 0.0)
             for labels in _known(name, settings):
                 self._attacks.labels(*labels)
             for detector in DETECTORS.keys() - settings.off:
@@ -170,7 +170,7 @@ class DetectionMetrics:
     def reached(self, verdict: Verdict, now: float) -> None:
         """Counts a verdict that reached a step; its id is the exemplar, which an OpenMetrics scrape has."""
         self._attacks.labels(*_labels(verdict)).inc(1, {"verdict_id": verdict.id})
-        self._last_attack.labels(label_value(verdict.model), verdict.technique.value).set(now)
+        self._last_attacks[label_value(verdict.model), verdict.technique.value] = now
 
     def acted(self, model: str, action: str) -> None:
         """Counts a call that was `refused`, `slowed`, `echoed` or `coarsened`."""
@@ -184,8 +184,9 @@ class DetectionMetrics:
 class _DetectionCollector(Collector):
     """Reads queue, detectors and verdicts when they are scraped."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, last_attacks: dict[tuple[str, str], float]) -> None:
         self._source = source
+        self._last_attacks = last_attacks
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: names are checked against the catalogue by a test."""
@@ -218,13 +219,24 @@ class _DetectionCollector(Collector):
         evicted = _counter("tensorwall_verdicts_evicted")
         evicted.add_metric([], self._source.evicted)
         verdicts = self._source.standing_verdicts()
-        yield from (tracked, dropped, working, progress, self._verdicts(verdicts), self._callers(verdicts), evicted)
+        yield from (tracked, dropped, working, progress, evicted)
+        yield from (self._verdicts(verdicts), self._callers(verdicts), self._last_attack(verdicts))
 
     def _verdicts(self, verdicts: list[Verdict]) -> GaugeMetricFamily:
         counts = Counter(_labels(verdict) for verdict in verdicts)
         for model, watched in self._source.watched.items():
             counts.update(dict.fromkeys(_known(label_value(model), watched.settings), 0))
         return _filled("tensorwall_verdicts", counts)
+
+    def _last_attack(self, verdicts: list[Verdict]) -> GaugeMetricFamily:
+        """An attack that stays on its step goes on for as long as there is evidence."""
+        for verdict in verdicts:
+            key = label_value(verdict.model), verdict.technique.value
+            self._last_attacks[key] = max(self._last_attacks.get(key, 0.0), verdict.updated)
+        family = _gauge("tensorwall_last_attack_timestamp_seconds")
+        for labels, moment in sorted(self._last_attacks.items()):
+            family.add_metric(labels, moment)
+        return family
 
     def _callers(self, verdicts: list[Verdict]) -> GaugeMetricFamily:
         """A caller may be under verdicts for several techniques; it counts once, where it stands hardest."""

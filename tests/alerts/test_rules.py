@@ -17,7 +17,7 @@ CASES = RULES.with_name("tensorwall.test.yml")
 STEP = 15
 """Seconds that one second of the recording stands for."""
 FIRING = 'max by (alertname) (ALERTS{alertstate="firing"})'
-ELSEWHERE = {"tensorwall_audit_failing", "tensorwall_capture_failing"}
+ELSEWHERE = {"tensorwall_event_deliveries_total", "tensorwall_capture_failing"}
 """Exported where the audit log and capture are configured."""
 
 
