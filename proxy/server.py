@@ -35,6 +35,7 @@ from proxy.detection import Detection
 from proxy.events import Hub
 from proxy.events.outlets import Outlets
 from proxy.events.schema import AISVS_CHANGE, ConfigurationEvent, ProcessEvent, stamp
+from proxy.expiry import first_end
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
@@ -136,6 +137,8 @@ class Proxy:
         self._server.add_generic_rpc_handlers((self._service,))
         self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
         self._now = self._generation(config, NOT_ASKED)
+        self._listen_tls = config.listen.tls  # fixed while the server listens
+        self._note_certificates()
         self.metrics.configure(config.models, redact.fingerprint(config))
         self._watching: list[asyncio.Task[None]] = []
 
@@ -194,6 +197,7 @@ class Proxy:
         self.metrics.configure(config.models, redact.fingerprint(config))
         self.metrics.forget_targets()
         await self._outlets.configure(config.events)
+        self._note_certificates()
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
         for key in NEEDS_RESTART:
             if _at(old.config, key) != _at(config, key):
@@ -414,7 +418,21 @@ class Proxy:
             await self._attacks.look(self._detection.policy.stands, time.time)
 
     def _server_credentials(self, tls: ServerTls) -> grpc.ServerCredentials:
-        return server_credentials(tls, partial(self.metrics.file_usable, "listen_tls"))
+        def told(usable: bool) -> None:
+            self.metrics.file_usable("listen_tls", usable)
+            if usable:
+                self._note_certificates()
+
+        return server_credentials(tls, told)
+
+    def _note_certificates(self) -> None:
+        """When they run out. What the files say is what is in force, or else `file_usable` says so."""
+        files = {
+            "listen_tls": None if self._listen_tls is None else self._listen_tls.cert,
+            "upstream_tls": None if self.config.upstream.tls is None else self.config.upstream.tls.cert,
+        }
+        ends = {kind: first_end(path) for kind, path in files.items() if path is not None}
+        self.metrics.certificates({kind: end for kind, end in ends.items() if end is not None})
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

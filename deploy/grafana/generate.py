@@ -362,6 +362,9 @@ def machinery() -> list[Panel]:
             (rate("tensorwall_store_evictions_total", "measure", where=INSTANCE), "forgotten: {{measure}}"),
             (rate("tensorwall_store_leases_dropped_total", "instance", where=INSTANCE), "slots left to run out"),
         ),
+        table(
+            "Seconds until certificates end", f"tensorwall_certificate_expiry_timestamp_seconds{{{INSTANCE}}} - time()"
+        ),
         graph("Store's time, 99 %", "s", (quantile(0.99, "tensorwall_store_seconds", where=INSTANCE), "a decision")),
         graph(
             "What the store keeps here",

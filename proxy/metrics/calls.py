@@ -5,7 +5,7 @@ upstream has answered for it, and prometheus-client escapes newlines.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
@@ -45,6 +45,7 @@ class Metrics:
         self._loaded = gauge("tensorwall_config_loaded_timestamp_seconds", registry)
         self._config = gauge("tensorwall_config_info", registry)
         self._usable = gauge("tensorwall_file_usable", registry)
+        self._expiry = gauge("tensorwall_certificate_expiry_timestamp_seconds", registry)
         self.in_flight = gauge("tensorwall_calls_in_flight", registry)
         self._dropped = counter("tensorwall_model_labels_dropped", registry)
         gauge("tensorwall_build_info", registry).labels(VERSION).set(1)
@@ -145,6 +146,12 @@ class Metrics:
     def file_usable(self, kind: str, usable: bool) -> None:
         """Notes whether a changed file can be used; one of `FILE_KINDS`."""
         self._usable.labels(kind).set(usable)
+
+    def certificates(self, ends: Mapping[str, float]) -> None:
+        """Notes when certificates run out, in seconds since 1970, by what they are for."""
+        self._expiry.clear()
+        for kind, end in ends.items():
+            self._expiry.labels(kind).set(end)
 
     def reloaded(self, ok: bool) -> None:
         """Counts a configuration taken or refused."""

@@ -228,6 +228,11 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "0 if keys or certificates were changed and cannot be used; the old ones stay in force.",
         ("kind",),
     ),
+    "tensorwall_certificate_expiry_timestamp_seconds": (
+        "gauge",
+        "When the proxy's own certificates run out, the first of each chain.",
+        ("kind",),
+    ),
     "tensorwall_model_labels_dropped": ("counter", "Calls whose model is counted under `other`.", ()),
     "tensorwall_build_info": ("gauge", "Always 1; the version is in the label.", ("version",)),
 }

@@ -81,6 +81,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     metrics = Metrics(registry, ["m"])
     end(metrics, "m")
     metrics.configure(["m"], "0123456789ab")
+    metrics.certificates({"listen_tls": 1.8e9})
     metrics.refused(model="m", reason="overload", rows=2)
     metrics.target_up("a:1", True)
     LimitMetrics(registry, metrics.models.label, lambda: StoreStats({"slots": 1}, {"day": 2}, {"away": 3}))
@@ -107,6 +108,7 @@ STABLE = {
     "tensorwall_callers": "gauge(model, step, mode)",
     "tensorwall_calls": "counter(model, method, code)",
     "tensorwall_calls_in_flight": "gauge()",
+    "tensorwall_certificate_expiry_timestamp_seconds": "gauge(kind)",
     "tensorwall_config_info": "gauge(hash)",
     "tensorwall_config_last_reload_successful": "gauge()",
     "tensorwall_config_loaded_timestamp_seconds": "gauge()",
