@@ -90,9 +90,9 @@ def test_every_query_parses_in_a_real_prometheus(tmp_path: Path) -> None:
         server.query(filled('count(tensorwall_verdicts{model=~"$model"})'))
 
 
-def filled(query: str) -> str:
+def filled(query: str, interval: str = "1m") -> str:
     """As Grafana sends it."""
-    for name, value in (("$__rate_interval", "1m"), ("$instance", ".*"), ("$model", ".*")):
+    for name, value in (("$__rate_interval", interval), ("$instance", ".*"), ("$model", ".*")):
         query = query.replace(name, value)
     assert "$" not in query, query
     return query

@@ -11,16 +11,35 @@ import pytest
 from proxy.__main__ import main
 from tests.alerts.prometheus import Prometheus, prometheus
 from tests.alerts.rules import alerts, hurried
+from tests.alerts.test_dashboard import filled, queries
 from tests.processes import Backend
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import predict_request, send
 
+pytestmark = pytest.mark.timeout(240)
 DIVISOR = 100
 """Durations of the rules are shorter by this: five minutes become three seconds, and nothing is less than one."""
 LADDER = [{"step": "observe", "score": 2, "ttl": 1}, {"step": "block", "score": 3, "ttl": 2}]
 RNG = np.random.default_rng(0)
 ORDINARY = RNG.normal(0, 1, (900, 4)).astype(np.float32)
 MADE_UP = RNG.uniform(-9, 9, (400, 4)).astype(np.float32)
+
+
+NOT_HERE = {
+    "Detectors left out",
+    "Limits: calls over and near",
+    "Rows changed by rules",
+    "Rules that contradict a model's signatures",
+    "Seconds until certificates end",
+    "Since the last hardening",
+    "Squeezing: disagreement",
+    "Squeezing: rows above the threshold, calls not scored",
+    "Store",
+    "What rules refused or did not fit",
+    "What the store keeps here",
+    "Time in defenses, 99 %",
+}
+"""Panels of the dashboard about what this proxy does not do, or what is well with it."""
 
 
 @pytest.fixture
@@ -91,6 +110,8 @@ def test_alerts_fire_during_an_attack_and_resolve_afterwards(watched: Protected,
             assert "<error" not in text
         assert _exemplar(server, began) in watched.proxy.process.log(), "it names a verdict of the log"
         assert server.query("time() - max(tensorwall_last_attack_timestamp_seconds) < 60")
+        empty = {title for title, query in queries() if not server.query(filled(query, "10s"))}
+        assert empty <= NOT_HERE, "every other panel shows something"
 
         server.until(lambda: not server.firing(), "the end of the alert")
         assert ask(watched, ORDINARY[:1], "10.2.0.1"), "who was blocked is answered again"
