@@ -65,7 +65,7 @@ class Limiter:
             return _nothing_held
         store = self._store()
         verdict = await store.admit(descriptors)
-        self._metrics.decided(model, verdict)
+        self._metrics.decided(model, verdict, rows)
         if not verdict.admitted:
             raise rejection(verdict)
         return _nothing_held if verdict.lease is None else partial(store.release, verdict.lease)

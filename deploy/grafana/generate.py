@@ -117,6 +117,7 @@ def rows() -> list[tuple[str, list[Panel]]]:
         ("Detection health", detection()),
         ("Limits and protection", protection()),
         ("Store, upstream, configuration", machinery()),
+        ("Events and capture", records()),
     ]
 
 
@@ -385,6 +386,38 @@ def machinery() -> list[Panel]:
             "CPU",
             "percentunit",
             (f'rate(process_cpu_seconds_total{{{INSTANCE}, job="tensorwall"}}{RATE})', "{{instance}}"),
+        ),
+    ]
+
+
+def records() -> list[Panel]:
+    """What is written down, here and elsewhere."""
+    missed = rate("tensorwall_event_deliveries_total", "outlet, outcome", 'outcome!="delivered"', INSTANCE)
+    dropped = rate("tensorwall_capture_dropped_calls_total", "reason")
+    return [
+        graph(
+            "Events by what happened", "short", (rate("tensorwall_events_total", "event", where=INSTANCE), "{{event}}")
+        ),
+        graph(
+            "Events not delivered, and waiting",
+            "short",
+            (missed, "{{outlet}}: {{outcome}}"),
+            (total("tensorwall_events_waiting", "outlet", where=INSTANCE), "{{outlet}}: waiting"),
+        ),
+        graph("Operators' decisions", "short", (total("tensorwall_decisions", "action", where=INSTANCE), "{{action}}")),
+        graph(
+            "Rows captured",
+            "rowsps",
+            (rate("tensorwall_captured_rows_total", "model, marked"), "{{model}}, under a verdict: {{marked}}"),
+            (rate("tensorwall_live_rows_total", "model, outcome"), "live window of {{model}}: {{outcome}}"),
+        ),
+        graph("Calls not captured", "reqps", (dropped, "{{reason}}")),
+        graph(
+            "Capture: on disk, waiting, failing",
+            "bytes",
+            (total("tensorwall_capture_disk_bytes", "instance", where=INSTANCE), "on disk: {{instance}}"),
+            (total("tensorwall_capture_queue_bytes", "instance", where=INSTANCE), "waiting: {{instance}}"),
+            (f"tensorwall_capture_failing{{{INSTANCE}}} == 1", "cannot write: {{instance}}"),
         ),
     ]
 

@@ -33,8 +33,9 @@ class LimitMetrics:
         self._up.set(1)
         registry.register(_StoreCollector(stats))
 
-    def decided(self, model: str, verdict: Verdict) -> None:
+    def decided(self, model: str, verdict: Verdict, rows: int) -> None:
         """Counts what each limit said to a call."""
+        del rows  # counted when the call ends, with all others
         over = {descriptor.key for descriptor in verdict.over()}
         near = {descriptor.key for descriptor in verdict.near()}
         name = self._model_label(model)

@@ -71,10 +71,10 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, targets: list[str], rules: str = "") -> Iterator[Prometheus]:
-    """One that scrapes these addresses every half second as job `tensorwall`, ended with the block."""
+    """One that scrapes these addresses every second as job `tensorwall`, ended with the block."""
     (folder / "rules.yml").write_text(rules or "groups: []\n")
     config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "rules.yml")],
         "scrape_configs": [{"job_name": "tensorwall", "static_configs": [{"targets": targets}]}],
     }
