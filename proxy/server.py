@@ -137,7 +137,7 @@ class Proxy:
         self._server.add_generic_rpc_handlers((self._service,))
         self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
         self._now = self._generation(config, NOT_ASKED)
-        self._listen_tls = config.listen.tls  # fixed while the server listens
+        self._listen_tls, self._admin_tls = config.listen.tls, config.admin.tls  # fixed while the server listens
         self._note_certificates()
         self.metrics.configure(config.models, redact.fingerprint(config))
         self._watching: list[asyncio.Task[None]] = []
@@ -251,6 +251,7 @@ class Proxy:
         with self._reading("admin_tls"):
             if self._certificate is not None and self._certificate.reload_if_changed():
                 self.metrics.file_usable("admin_tls", True)
+                self._note_certificates()
                 event(log, logging.INFO, "certificate of the admin port reloaded")
         with self._reading("upstream_tls"):
             if _tls_fingerprint(now.config) != now.tls_fingerprint:
@@ -430,6 +431,7 @@ class Proxy:
         files = {
             "listen_tls": None if self._listen_tls is None else self._listen_tls.cert,
             "upstream_tls": None if self.config.upstream.tls is None else self.config.upstream.tls.cert,
+            "admin_tls": None if self._admin_tls is None else self._admin_tls.cert,
         }
         ends = {kind: first_end(path) for kind, path in files.items() if path is not None}
         self.metrics.certificates({kind: end for kind, end in ends.items() if end is not None})

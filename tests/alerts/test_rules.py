@@ -17,18 +17,11 @@ CASES = RULES.with_name("tensorwall.test.yml")
 STEP = 15
 """Seconds that one second of the recording stands for."""
 FIRING = 'max by (alertname) (ALERTS{alertstate="firing"})'
-ELSEWHERE = {
-    "tensorwall_events_total": ("event",),
-    "tensorwall_event_deliveries_total": ("outlet", "outcome"),
-    "tensorwall_events_waiting": ("outlet",),
-    "tensorwall_decisions": ("action",),
-}
-"""Labels of what is exported where events are."""
 
 
 def exported() -> set[str]:
     """Every name as the exposition spells it."""
-    names = {"up", *ELSEWHERE, *PUSHED}
+    names = {"up", *PUSHED}
     for name, (kind, _, _) in CATALOGUE.items():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(kind, [""])
         names |= {name + suffix for suffix in suffixes}

@@ -99,6 +99,8 @@ def test_the_catalogue_is_what_is_exposed() -> None:
 
 
 STABLE = {
+    "tensorwall_admin_dropped": "counter(what)",
+    "tensorwall_admin_open": "gauge(what)",
     "tensorwall_answer_mismatches": "counter(model, output, mode)",
     "tensorwall_answer_rows": "counter(model, output, mode, outcome)",
     "tensorwall_attacks": "counter(model, technique, subject, step, mode)",
@@ -120,6 +122,7 @@ STABLE = {
     "tensorwall_config_last_reload_successful": "gauge()",
     "tensorwall_config_loaded_timestamp_seconds": "gauge()",
     "tensorwall_config_reloads": "counter(result)",
+    "tensorwall_decisions": "gauge(action)",
     "tensorwall_defense_seconds": "histogram(model, stage)",
     "tensorwall_detection_seconds": "histogram(model)",
     "tensorwall_detection_surprise": "histogram(model, detector, technique)",
@@ -127,6 +130,9 @@ STABLE = {
     "tensorwall_detector_failures": "counter(model, detector)",
     "tensorwall_detector_tracked": "gauge(model, detector, kind)",
     "tensorwall_detector_up": "gauge(model, detector)",
+    "tensorwall_event_deliveries": "counter(outlet, outcome)",
+    "tensorwall_events": "counter(event)",
+    "tensorwall_events_waiting": "gauge(outlet)",
     "tensorwall_extraction_progress": "gauge(model)",
     "tensorwall_file_usable": "gauge(kind)",
     "tensorwall_handled_rows": "counter(model, outcome)",
