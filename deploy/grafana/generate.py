@@ -343,7 +343,12 @@ def machinery() -> list[Panel]:
     hardened = 'time() - max by (model) (tensorwall_retraining_last_success_timestamp_seconds{model=~"$model"})'
     return [
         stat("Proxies ready", "short", f"sum(tensorwall_ready{{{INSTANCE}}})", bad_below=1),
-        stat("Store", "short", f"min(tensorwall_store_up{{{INSTANCE}}})", bad_below=1),
+        stat(
+            "Store",
+            "short",
+            f"min(tensorwall_store_up{{{INSTANCE}}}) * min(tensorwall_observation_log_up{{{INSTANCE}}})",
+            bad_below=1,
+        ),
         stat(
             "Model servers down", "short", f"count(tensorwall_upstream_up{{{INSTANCE}}} == 0) or vector(0)", bad_from=1
         ),

@@ -31,7 +31,7 @@ from proxy.demo.model import demo_model
 from proxy.drill.attacks import ATTACKS, BudgetSpentError, Labels, Probabilities, RefusedError, Rows, Target
 from proxy.tensors import to_array
 from tests.alerts import rules
-from tests.processes import Proxy, Running, free_port, model_available, serving_proxy
+from tests.processes import Proxy, Running, admin_page, free_port, model_available, serving_proxy
 from tests.protection.toy import proto
 
 OUT = Path(__file__).with_name("recorded.json")
@@ -210,8 +210,7 @@ def attack(recording: Recording, proxy: Proxy, channel: grpc.Channel, aim: Targe
 
 def verdicts(proxy: Proxy) -> list[dict[str, Any]]:
     """Those that stand."""
-    with urllib.request.urlopen(f"http://{proxy.admin}/verdicts", timeout=5) as page:
-        found: list[dict[str, Any]] = json.load(page)["verdicts"]
+    found: list[dict[str, Any]] = json.loads(admin_page(proxy.admin, "/verdicts"))["verdicts"]
     return found
 
 
