@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from proxy.codec import METHODS
-from proxy.metrics.catalogue import FILE_KINDS, RETRY_OUTCOMES, ROW_OUTCOMES, counter, gauge, histogram
+from proxy.metrics.catalogue import FILE_KINDS, REFUSAL_REASONS, RETRY_OUTCOMES, ROW_OUTCOMES, counter, gauge, histogram
 from proxy.metrics.labels import OTHER, ModelLabels, label_value
 from proxy.version import VERSION
 
@@ -74,6 +74,8 @@ class Metrics:
         for model in models:
             for outcome in ROW_OUTCOMES:
                 self._handled.labels(label_value(model), outcome)
+            for reason in REFUSAL_REASONS:
+                self._refusals.labels(label_value(model), reason)
 
     def finished(
         self,

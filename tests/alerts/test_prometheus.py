@@ -119,7 +119,7 @@ def test_alerts_fire_during_an_attack_and_resolve_afterwards(watched: Protected,
             assert "<error" not in text
         assert _exemplar(server, began) in watched.proxy.process.log(), "it names a verdict of the log"
         assert server.query("time() - max(tensorwall_last_attack_timestamp_seconds) < 60")
-        empty = {title for title, query in queries() if not server.query(filled(query, "10s"))}
+        empty = {title for title, query in queries() if not server.query(filled(query, "30s"))}
         assert empty <= NOT_HERE, "every other panel shows something"
 
         server.until(lambda: not server.firing(), "the end of the alert")
