@@ -12,9 +12,8 @@ from protos.capture_pb2 import Observed
 from proxy.capture.record import RecordedCall
 from proxy.codec import Decoded, decode
 from proxy.config.detection import Detection
-from proxy.detection.answers import answers
-from proxy.detection.inputs import arrays, features
-from proxy.detection.sightings import MAX_ROWS
+from proxy.detection.inputs import arrays
+from proxy.detection.sightings import Sighting, observations
 from proxy.detection.watch import groups
 
 SCALING_ROWS = 10_000
@@ -79,20 +78,21 @@ def observation(call: RecordedCall, settings: Detection, extractor: Extractor) -
     decoded = decode(call.path, call.body)
     if decoded is None:
         return None
-    try:
-        found = features(decoded, settings.inputs, extractor)
-    except (ValueError, MemoryError):  # numbers that no array can hold
-        return None
-    said = None if found is None else answers(call.path, call.reply, len(found), settings)
-    if found is None or said is None:
-        return None
-    part = slice(0, MAX_ROWS)
-    found = Features(found.digests[part], found.fingerprints[part], found.embeddings[part])
-    said = Answers(said.classes[part], said.margins[part], said.entropies[part])
     spec = getattr(decoded.message, "model_spec", None)
-    signature = "" if spec is None else spec.signature_name
-    time = call.time + call.seconds
-    return Observation(time, call.caller.id, groups(call.caller), call.model, signature, found, said)
+    sighting = Sighting(
+        call.time + call.seconds,
+        call.caller.id,
+        groups(call.caller),
+        call.model,
+        "" if spec is None else spec.signature_name,
+        call.path,
+        call.rows,
+        sum(decoded.claims.values()),
+        call.body,
+        call.reply,
+    )
+    made = observations([sighting], extractor, settings, lambda reason, rows: None)  # noqa: ARG005  # None says it
+    return made[0] if made else None
 
 
 def to_wire(seen: Observation, marked: bool) -> Observed:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detectors.engine import DETECTORS
 from detectors.features import Extractor
 from detectors.profile import Profile
 from proxy.__main__ import main
@@ -127,7 +128,8 @@ class Traffic(threading.Thread):
     def run(self) -> None:
         turn = 0
         while not self.ended.is_set():
-            self._send(f"10.0.{turn % 40}.1", 20)
+            self._send(f"10.0.{turn % 40}.1", 10)
+            time.sleep(0.01)  # so that a fast machine has not far more to learn from than a slow one
             if self._greedy and turn % 10 == 0:
                 self._send("10.9.9.9", 400)
             turn += 1
@@ -140,7 +142,8 @@ class Traffic(threading.Thread):
 @pytest.fixture
 def watching(protect: Protect) -> Protected:
     own = [{"path": "tests.detection.own:Rows", "settings": {"most": 2000}}]
-    detection = {"mode": "shadow", "inputs": ["x"], "own": own}
+    built_in = dict.fromkeys(DETECTORS, False)  # stated defaults know nothing of this model
+    detection = {"mode": "shadow", "inputs": ["x"], "own": own, "detectors": built_in}
     return protect({"detection": detection}, identity={"order": ["forwarded_for"]})
 
 
@@ -150,7 +153,7 @@ def test_a_profile_is_learned_from_a_live_window(
     traffic = Traffic(watching, greedy=True)
     traffic.start()
     try:
-        assert calibrate("--live", watching.proxy.admin, "--seconds", "3", out=tmp_path / "toy.json") == 0
+        assert calibrate("--live", watching.proxy.admin, "--seconds", "4", out=tmp_path / "toy.json") == 0
     finally:
         traffic.ended.set()
         traffic.join()
@@ -253,7 +256,7 @@ def test_a_proxy_that_dies_is_told(watching: Protected) -> None:
         (["--capture", "a", "--target", "b:1"], 2, "--target: means nothing with --capture"),
         (["--data", "a", "--input", "x"], 2, "--target: --data needs it"),
         (["--data", "a", "--target", "b:1"], 2, "--input: --data needs it"),
-        (["--data", "a", "--target", "b:1", "--input", "x", "--seconds", "3"], 2, "--seconds: means nothing"),
+        (["--data", "a", "--target", "b:1", "--input", "x", "--seconds", "4"], 2, "--seconds: means nothing"),
         (["--live", "b:1"], 2, "--seconds: --live needs it"),
         (["--live", "b:1", "--seconds", "0"], 2, "--seconds: 0 is no time to listen"),
         (["--live", "b:1", "--seconds", "1", "--output", "p"], 2, "--output: means nothing with --live"),
