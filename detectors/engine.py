@@ -8,7 +8,7 @@ import numpy as np
 from detectors.detector import Detector, DetectorStats
 from detectors.distances import DistanceDistribution
 from detectors.extraction import ExtractionMonitor
-from detectors.findings import Finding, Reading, Subject
+from detectors.findings import Finding, Reading, Subject, Technique
 from detectors.graph import Graph
 from detectors.hardness import MEASURED as HARDNESS
 from detectors.hardness import POOLED, Hardness
@@ -20,14 +20,15 @@ from detectors.provenance import ALONE, MEASURED, SPREAD, VIEWED, Provenance, To
 from detectors.rows import RecentRows
 from detectors.search import SearchProgress
 
-DETECTORS = (
-    "query_provenance",
-    "pooled_provenance",
-    "distance_distribution",
-    "hardness",
-    "extraction_monitor",
-    "search_progress",
-)
+DETECTORS: Mapping[str, tuple[Technique, ...]] = {
+    "query_provenance": (Technique.EVASION,),
+    "pooled_provenance": (Technique.EVASION,),
+    "distance_distribution": (Technique.EXTRACTION,),
+    "hardness": (Technique.EXTRACTION,),
+    "extraction_monitor": (Technique.EXTRACTION,),
+    "search_progress": (Technique.EVASION, Technique.MEMBERSHIP, Technique.INVERSION),
+}
+"""The built-in ones, with what their readings speak for."""
 BUDGET = "extraction_monitor.budget"
 STATISTICS = (
     *(
@@ -53,6 +54,9 @@ class Engine:
         off: names of built-in detectors that are not wanted.
         told: of each component that is read; for calibration.
         failed: told of a detector that raised, and of the error; it is left out from then on.
+
+    Attributes:
+        left_out: names of detectors that raised.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Engine:
         self._detectors: list[Detector] = [each for each in _built_in(profile, told) if each.name not in off]
         self._detectors += own
         self._failed = failed
+        self.left_out: tuple[str, ...] = ()
 
     def readings(self, batch: Sequence[Observation]) -> Iterator[Reading]:
         """What all detectors read off a batch, unjudged."""
@@ -77,6 +82,7 @@ class Engine:
                 if self._failed is None:
                     raise
                 self._detectors.remove(detector)
+                self.left_out += (detector.name,)
                 self._failed(detector.name, error)
 
     def see(self, batch: Sequence[Observation]) -> list[Finding]:

@@ -36,7 +36,8 @@ class Trace:
         unread: sizes at which it is to be read, before it is longer.
         callers: rows by caller.
         serials: of the latest rows, oldest first.
-        nearest: how far the nearest earlier row was, of each of them; NaN for the first.
+        nearest: how far the nearest earlier row was, of each of them; NaN for the first. Of everyone's, the nearest of
+            another caller: a camera among others' natural near rows is no search by all of them.
         parents: the serial of that row, or NOTHING.
     """
 
@@ -54,6 +55,8 @@ class Trace:
         """A row more, which is among the recent ones."""
         place = serial % recent.capacity
         known = self.kept(recent)
+        if self.party == EVERYONE:
+            known = known[[recent.callers[at] != recent.callers[place] for at in (known % recent.capacity).tolist()]]
         distance, parent = np.nan, NOTHING
         if len(known):
             gaps = recent.embeddings[known % recent.capacity] - recent.embeddings[place]

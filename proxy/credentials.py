@@ -7,6 +7,7 @@ nobody.
 import logging
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -28,13 +29,21 @@ _EDWARDS_KEYS = (b"MC4CAQAwBQYDK2Vw", b"MEcCAQAwBQYDK2Vx")
 """How PKCS#8 keys of Ed25519 and Ed448 begin (RFC 8410); gRPC's TLS loads the first, then fails every handshake."""
 
 
-def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+def _nobody(usable: bool) -> None:
+    """Nobody is told."""
+
+
+def server_credentials(tls: ServerTls, told: Callable[[bool], None] = _nobody) -> grpc.ServerCredentials:
     """Credentials for one listening port; they follow their files without dropping a connection.
+
+    Args:
+        tls: the files.
+        told: in any thread, whenever they have changed, whether they can be used.
 
     Raises:
         ConfigError: a file cannot be used, or client certificates are configured in a way that gRPC cannot do.
     """
-    return CertificateReloader(tls).credentials()
+    return CertificateReloader(tls, told).credentials()
 
 
 class CertificateReloader:
@@ -45,18 +54,20 @@ class CertificateReloader:
 
     Args:
         tls: the files.
+        told: as `server_credentials`.
 
     Raises:
         ConfigError: as `server_credentials`.
     """
 
-    def __init__(self, tls: ServerTls) -> None:
+    def __init__(self, tls: ServerTls, told: Callable[[bool], None] = _nobody) -> None:
         if tls.client_ca is not None and not tls.require_client_cert:
             raise ConfigError(
                 "listen.tls.client_ca: gRPC for Python asks callers for a certificate only where it requires one; "
                 "set require_client_cert: true, or remove client_ca"
             )
         self._tls = tls
+        self._told = told
         self._lock = threading.Lock()
         self._seen = self._look()
         self._initial = self._read()
@@ -90,7 +101,12 @@ class CertificateReloader:
         if now == self._seen:
             return False
         self._seen = now
-        read = self._read()
+        try:
+            read = self._read()
+        except ConfigError:
+            self._told(False)
+            raise
+        self._told(True)
         if self._look() != now:  # written while it was read; the next look takes it
             return False
         self._fresh = read

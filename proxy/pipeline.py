@@ -37,6 +37,7 @@ class Call:
         request_bytes: size of the request message.
         model: the model's name as the caller sent it.
         rows: examples in the request.
+        outcome: what becomes of them, as the metrics name it.
         upstream_seconds: time that the upstream had it, retries included.
         caller: whose it is, once that is known.
         refused: whether the proxy itself refused it.
@@ -47,6 +48,7 @@ class Call:
     request_bytes: int = 0
     model: str = ""
     rows: int = 0
+    outcome: str = "admitted"
     upstream_seconds: float = 0.0
     caller: Caller | None = None
     refused: bool = False
@@ -120,6 +122,7 @@ class Pipeline:
             if watched is not None:
                 glance = await self._detection.look(watched, caller, standing, decoded, body, left)
                 guards = self._guards.of(call.model, caller, glance.rules)
+            call.outcome = guards.outcome
             forward: Forward = lambda asked: self._forward(call, asked, metadata, context)  # noqa: E731
             exchange = None
             if guards.protects:

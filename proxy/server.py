@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,14 +26,16 @@ from proxy.admin.server import AdminServer, Shown, start_admin
 from proxy.admin.tls import AdminCertificate
 from proxy.admin.views import Views
 from proxy.capture.recorder import Recorder
+from proxy.config import redact
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
-from proxy.config.schema import GRPC_MAX_BYTES, Config
+from proxy.config.schema import GRPC_MAX_BYTES, Config, ServerTls
 from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
 from proxy.detection import Detection
 from proxy.events import Hub
 from proxy.events.outlets import Outlets
 from proxy.events.schema import AISVS_CHANGE, ConfigurationEvent, ProcessEvent, stamp
+from proxy.expiry import first_end
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.identity import Identifier
@@ -142,6 +144,9 @@ class Proxy:
         self._server.add_generic_rpc_handlers((self._service,))
         self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
         self._now = self._generation(config, NOT_ASKED)
+        self._listen_tls, self._admin_tls = config.listen.tls, config.admin.tls  # fixed while the server listens
+        self._note_certificates()
+        self.metrics.configure(config.models, redact.fingerprint(config))
         self._watching: list[asyncio.Task[None]] = []
 
     @property
@@ -196,9 +201,10 @@ class Proxy:
         self._recorder.configure(config.capture)
         old, self._now = self._now, new
         self._watch()
-        self.metrics.models.configure(config.models)
+        self.metrics.configure(config.models, redact.fingerprint(config))
         self.metrics.forget_targets()
         await self._outlets.configure(config.events)
+        self._note_certificates()
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
         for key in NEEDS_RESTART:
             if _at(old.config, key) != _at(config, key):
@@ -245,16 +251,29 @@ class Proxy:
     async def refresh(self) -> None:
         """Reads the files again that the configuration names, if they have changed."""
         now = self._now
-        try:
+        with self._reading("keys"):
             if now.keys is not None and now.keys.reload_if_changed():
+                self.metrics.file_usable("keys", True)
                 event(log, logging.INFO, "keys reloaded", file=str(now.keys.path))
+        with self._reading("admin_tls"):
             if self._certificate is not None and self._certificate.reload_if_changed():
+                self.metrics.file_usable("admin_tls", True)
+                self._note_certificates()
                 event(log, logging.INFO, "certificate of the admin port reloaded")
+        with self._reading("upstream_tls"):
             if _tls_fingerprint(now.config) != now.tls_fingerprint:
                 now.tls_fingerprint = _tls_fingerprint(now.config)
                 await self.reload(now.config)
+                self.metrics.file_usable("upstream_tls", True)
                 event(log, logging.INFO, "upstream certificates reloaded")
+
+    @contextlib.contextmanager
+    def _reading(self, kind: str) -> Iterator[None]:
+        """A changed file that cannot be used is said once a change, and in the metrics until it can."""
+        try:
+            yield
         except ConfigError as error:
+            self.metrics.file_usable(kind, False)
             event(log, logging.ERROR, "changed file refused, the old content stays", problem=str(error))
 
     async def stop(self) -> None:
@@ -371,7 +390,7 @@ class Proxy:
             if listen.tls is None:
                 port = self._server.add_insecure_port(listen.grpc)
             else:
-                port = self._server.add_secure_port(listen.grpc, server_credentials(listen.tls))
+                port = self._server.add_secure_port(listen.grpc, self._server_credentials(listen.tls))
         except RuntimeError:
             raise StartError(f"listen.grpc: cannot listen on {listen.grpc}; is the address in use?") from None
         return listen.grpc if listen.grpc.startswith("unix:") else f"{listen.grpc.rpartition(':')[0]}:{port}"
@@ -405,6 +424,24 @@ class Proxy:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self._attacks.look(self._detection.policy.stands, time.time)
+
+    def _server_credentials(self, tls: ServerTls) -> grpc.ServerCredentials:
+        def told(usable: bool) -> None:
+            self.metrics.file_usable("listen_tls", usable)
+            if usable:
+                self._note_certificates()
+
+        return server_credentials(tls, told)
+
+    def _note_certificates(self) -> None:
+        """When they run out. What the files say is what is in force, or else `file_usable` says so."""
+        files = {
+            "listen_tls": None if self._listen_tls is None else self._listen_tls.cert,
+            "upstream_tls": None if self.config.upstream.tls is None else self.config.upstream.tls.cert,
+            "admin_tls": None if self._admin_tls is None else self._admin_tls.cert,
+        }
+        ends = {kind: first_end(path) for kind, path in files.items() if path is not None}
+        self.metrics.certificates({kind: end for kind, end in ends.items() if end is not None})
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -115,7 +115,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
             raise Rejection(grpc.StatusCode[bounds.overload_status], _OVERLOAD, reason="overload")
 
     def _rejected(self, call: Call, rejection: Rejection) -> Reply:
-        self._metrics.refused(model=call.model, reason=rejection.reason)
+        rows = 0 if rejection.reason == "tensor_budget" else call.rows  # a few bytes may claim any number
+        self._metrics.refused(model=call.model, reason=rejection.reason, rows=rows)
         call.refused = True
         call.rows = 0  # what a refused request claims was never asked of the model
         return Reply(rejection.code, rejection.details, trailing=rejection.trailing)
@@ -126,6 +127,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
             model=call.model,
             method=call.path,
             code=reply.code.name,
+            outcome=call.outcome,
             rows=call.rows,
             request_bytes=call.request_bytes,
             reply_bytes=len(reply.body),

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs what the tests use beside Python: a real Redis, and Fashion-MNIST, both packages of Debian and Ubuntu.
+# Installs what the tests use beside Python: a real Redis, a real Prometheus with promtool, and Fashion-MNIST, all packages
+# of Debian and Ubuntu.
 # Where that cannot be done it says what will be skipped. Under CI=true the tests that need them fail instead.
 set -u
 
 missing=""
 command -v redis-server >/dev/null || missing="redis-server"
+command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$missing prometheus"
 [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || missing="$missing dataset-fashion-mnist"
 [ -n "$missing" ] || { echo "services: ok"; exit 0; }
 

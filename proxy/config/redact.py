@@ -1,5 +1,7 @@
 """The configuration as it may be shown: what is in force, without what opens doors."""
 
+import hashlib
+import json
 import re
 from typing import Any
 
@@ -18,6 +20,11 @@ def redact(config: BaseModel) -> dict[str, Any]:
     """
     shown: dict[str, Any] = _redacted(config.model_dump(mode="json"), "")
     return shown
+
+
+def fingerprint(config: BaseModel) -> str:
+    """Twelve hexadecimal digits that differ once what `redact` shows does."""
+    return hashlib.sha256(json.dumps(redact(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _redacted(value: Any, key: str) -> Any:

@@ -137,12 +137,15 @@ class Detection:
         for name, settings in models.items():
             if settings.mode != "off":
                 made[name] = self._make(name, settings)
-                self._metrics.profile(name, made[name].profile.digest)
                 if settings.learned is not None and settings.learned.model != name:
                     of = settings.learned.model
                     event(log, logging.WARNING, "the profile is of another model", model=name, profile_of=of)
                 if settings.mode == "enforce" and settings.learned is None:
                     event(log, logging.WARNING, "detection stays in shadow: the model has no profile", model=name)
+        self._metrics.configure(
+            {name: watched.settings for name, watched in made.items()},
+            {name: watched.profile.digest for name, watched in made.items()},
+        )
         self._watched = made
         self.policy.configure({name: watched.settings for name, watched in made.items()})
 
@@ -360,7 +363,7 @@ class Detection:
             self._told(verdict, now, self._feed.source == "own")
         match self._feed.source:
             case "own":
-                self._metrics.reached(verdict)
+                self._metrics.reached(verdict, now)
                 event(log, logging.WARNING, "verdict", **verdict.to_json(now))
             case "other":
                 event(log, logging.INFO, "verdict of another proxy", **verdict.to_json(now))

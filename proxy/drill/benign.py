@@ -105,6 +105,7 @@ def over_the_wire(
         if judge is not None:
             tally.acted += int((np.abs(said - judge(rows)).max(axis=1) > CHANGED).sum())
     if admin is not None:
+        admin.settle()
         steps = {
             each["subject"]["id"]: each["highest"] for each in admin.verdicts() if each["subject"]["kind"] == "caller"
         }

@@ -57,6 +57,15 @@ class Admin:
         lines = self._get("/metrics").splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(QUEUE + " "))
 
+    def settle(self, seconds: float = SETTLED) -> None:
+        """Waits until the detectors have seen everything, or so many seconds are over. Raises DrillError."""
+        deadline, quiet, known = time.monotonic() + seconds, 0, -1
+        while quiet < LOOKS and time.monotonic() < deadline:
+            time.sleep(POLL)
+            seen = len(self.verdicts())
+            quiet = quiet + 1 if seen == known and not self.waiting() else 0
+            known = seen
+
     def _get(self, path: str) -> str:
         url = f"http://{self._address}{path}"
         try:

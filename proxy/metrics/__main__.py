@@ -1,5 +1,11 @@
-"""`python -m proxy.metrics` writes the table of docs/metrics.md."""
+"""`python -m proxy.metrics docs/metrics.md` writes the page's tables anew."""
 
-from proxy.metrics import table
+import sys
+from pathlib import Path
 
-print(table(), end="")  # noqa: T201
+from proxy.metrics.catalogue import documented
+
+if len(sys.argv) != 2:
+    sys.exit("name the page: python -m proxy.metrics docs/metrics.md")
+page = Path(sys.argv[1])
+page.write_text(documented(page.read_text(encoding="utf-8")), encoding="utf-8")

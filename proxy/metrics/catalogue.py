@@ -1,8 +1,11 @@
 """Every metric that there is: type, meaning and labels. docs/metrics.md is its table."""
 
+import re
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a fifth more series, of use to nobody
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Bucket bounds of all latencies: a tenth of a millisecond to a minute."""
@@ -30,6 +33,11 @@ REFUSAL_REASONS = (
     "verdict",
 )
 RETRY_OUTCOMES = ("retried", "budget_exhausted")
+ROW_OUTCOMES = ("admitted", "coarsened", "limited", "refused")
+"""Each row is one of them. Coarsened: by a step of the ladder, or answered like an earlier near row."""
+VERDICT_ACTIONS = ("refused", "slowed", "echoed", "coarsened")
+UNOBSERVED_REASONS = ("queue", "request", "reply", "rows")
+FILE_KINDS = ("keys", "upstream_tls", "listen_tls", "admin_tls")
 
 CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorwall_calls": ("counter", "Calls ended, by status code.", ("model", "method", "code")),
@@ -38,6 +46,11 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorwall_request_bytes": ("counter", "Request messages received.", ("model",)),
     "tensorwall_reply_bytes": ("counter", "Reply messages sent.", ("model",)),
     "tensorwall_rows": ("counter", "Examples in requests.", ("model", "method")),
+    "tensorwall_handled_rows": (
+        "counter",
+        "Rows of inference calls by what became of them: admitted, coarsened (by the ladder), limited, refused.",
+        ("model", "outcome"),
+    ),
     "tensorwall_calls_in_flight": ("gauge", "Calls being worked on.", ()),
     "tensorwall_refusals": ("counter", "Calls that the proxy itself refused.", ("model", "reason")),
     "tensorwall_unparsable_requests": ("counter", "Requests forwarded although they are no valid message.", ()),
@@ -105,6 +118,11 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         ("model", "detector", "kind"),
     ),
     "tensorwall_detector_failures": ("counter", "Detectors that raised and were left out.", ("model", "detector")),
+    "tensorwall_detector_up": (
+        "gauge",
+        "1 if a detector works, 0 if it raised and is left out.",
+        ("model", "detector"),
+    ),
     "tensorwall_extraction_progress": (
         "gauge",
         "Highest share of next rows that a surrogate of any caller foretells.",
@@ -115,11 +133,17 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Verdicts that stand, by what they are for and on which step.",
         ("model", "technique", "subject", "step", "mode"),
     ),
-    "tensorwall_verdicts_reached": (
+    "tensorwall_attacks": (
         "counter",
-        "Verdicts that reached a step of the ladder.",
+        "Attacks that reached a step of the ladder: verdicts on a caller, a group, or a cluster of near rows.",
         ("model", "technique", "subject", "step", "mode"),
     ),
+    "tensorwall_last_attack_timestamp_seconds": (
+        "gauge",
+        "When there was evidence for a verdict last; 0 if never.",
+        ("model", "technique"),
+    ),
+    "tensorwall_callers": ("gauge", "Callers under a verdict, each on its hardest step.", ("model", "step", "mode")),
     "tensorwall_verdicts_evicted": ("counter", "Verdicts forgotten before their time.", ()),
     "tensorwall_verdict_calls": (
         "counter",
@@ -127,6 +151,11 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         ("model", "action"),
     ),
     "tensorwall_verdict_rows": ("counter", "Rows that were answered like an earlier near row.", ("model",)),
+    "tensorwall_profile_learned": (
+        "gauge",
+        "1 if detection has a learned profile, 0 if it runs on defaults; mode is the configured one.",
+        ("model", "mode"),
+    ),
     "tensorwall_profile_info": ("gauge", "Always 1; which benign profile is in force.", ("model", "profile")),
     "tensorwall_protection_problems": (
         "gauge",
@@ -156,7 +185,6 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Calls that a limit saw: within, near (80 % in use), over (refused, or in shadow it would have been).",
         ("limit", "model", "by", "mode", "outcome"),
     ),
-    "tensorwall_limited_rows": ("counter", "Rows in calls that limits refused.", ("model",)),
     "tensorwall_store_up": ("gauge", "1 if limits are decided where they are configured to be.", ()),
     "tensorwall_store_seconds": ("histogram", "Time that a decision of a shared store took.", ()),
     "tensorwall_store_keys": ("gauge", "Counts kept in this process.", ("measure",)),
@@ -194,11 +222,33 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorwall_upstream_up": ("gauge", "1 if the target answered its last probe.", ("target",)),
     "tensorwall_ready": ("gauge", "1 if the proxy is ready to serve.", ()),
     "tensorwall_config_reloads": ("counter", "Configurations taken or refused while running.", ("result",)),
+    "tensorwall_config_last_reload_successful": ("gauge", "1 if the last configuration offered was taken.", ()),
     "tensorwall_config_loaded_timestamp_seconds": ("gauge", "When the configuration in force was taken.", ()),
+    "tensorwall_config_info": ("gauge", "Always 1; a hash of the configuration as /config shows it.", ("hash",)),
+    "tensorwall_file_usable": (
+        "gauge",
+        "0 if keys or certificates were changed and cannot be used; the old ones stay in force.",
+        ("kind",),
+    ),
+    "tensorwall_certificate_expiry_timestamp_seconds": (
+        "gauge",
+        "When the proxy's own certificates run out, the first of each chain.",
+        ("kind",),
+    ),
     "tensorwall_model_labels_dropped": ("counter", "Calls whose model is counted under `other`.", ()),
     "tensorwall_build_info": ("gauge", "Always 1; the version is in the label.", ("version",)),
 }
 """Type, meaning and labels of every metric; counters get the suffix `_total` when they are exposed."""
+
+
+PUSHED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "tensorwall_retraining_last_success_timestamp_seconds": (
+        "gauge",
+        "When a retraining last passed its gates and was published.",
+        ("model",),
+    ),
+}
+"""Names kept for offline jobs, which push them; the proxy exports none of them."""
 
 
 def counter(name: str, registry: CollectorRegistry) -> Counter:
@@ -216,10 +266,25 @@ def histogram(name: str, registry: CollectorRegistry, buckets: tuple[float, ...]
     return Histogram(name, CATALOGUE[name][1], CATALOGUE[name][2], registry=registry, buckets=buckets)
 
 
-def table() -> str:
-    """The catalogue as the table of docs/metrics.md."""
-    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for name, (kind, meaning, labels) in CATALOGUE.items():
+_HEAD = "| metric | type | labels | meaning |"
+
+
+def table(metrics: Mapping[str, tuple[str, str, tuple[str, ...]]] = CATALOGUE) -> str:
+    """The catalogue as a table of docs/metrics.md."""
+    lines = [_HEAD, "|---|---|---|---|"]
+    for name, (kind, meaning, labels) in metrics.items():
         shown = f"{name}_total" if kind == "counter" else name
         lines.append(f"| `{shown}` | {kind} | {', '.join(labels) or '-'} | {meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def documented(page: str) -> str:
+    """A page with its tables written anew: the first is the catalogue, the second what jobs push.
+
+    Raises:
+        ValueError: the page does not have these two tables.
+    """
+    tables = re.findall(rf"^{re.escape(_HEAD)}\n(?:\|.*\n)+", page, re.MULTILINE)
+    if len(tables) != 2:
+        raise ValueError(f"the page has {len(tables)} tables of metrics instead of two; each begins with {_HEAD}")
+    return page.replace(tables[0], table()).replace(tables[1], table(PUSHED))

@@ -2,24 +2,40 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from itertools import product
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from detectors.detector import DetectorStats
-from detectors.findings import Finding
-from proxy.metrics.catalogue import CATALOGUE, SURPRISE, counter, gauge, histogram
+from detectors.engine import DETECTORS
+from detectors.findings import Finding, SubjectKind, Technique
+from proxy.config.detection import STEPS
+from proxy.config.detection import Detection as Settings
+from proxy.metrics.catalogue import (
+    CATALOGUE,
+    SURPRISE,
+    UNOBSERVED_REASONS,
+    VERDICT_ACTIONS,
+    counter,
+    gauge,
+    histogram,
+)
 from proxy.metrics.labels import label_value
 from proxy.policy.verdict import Verdict
 
 
 class _Engine(Protocol):
+    @property
+    def left_out(self) -> tuple[str, ...]: ...
     def stats(self) -> Mapping[str, DetectorStats]: ...
 
 
 class _Watched(Protocol):
+    @property
+    def settings(self) -> Settings: ...
     @property
     def engine(self) -> _Engine: ...
 
@@ -58,7 +74,8 @@ class DetectionMetrics:
         self._detect_seconds = histogram("tensorwall_detection_seconds", registry)
         self._surprise = histogram("tensorwall_detection_surprise", registry, SURPRISE)
         self._failures = counter("tensorwall_detector_failures", registry)
-        self._reached = counter("tensorwall_verdicts_reached", registry)
+        self._attacks = counter("tensorwall_attacks", registry)
+        self._last_attacks: dict[tuple[str, str], float] = {}
         self._acted = counter("tensorwall_verdict_calls", registry)
         self._echoed = counter("tensorwall_verdict_rows", registry)
         self._shared = counter("tensorwall_shared_rows", registry)
@@ -67,12 +84,40 @@ class DetectionMetrics:
         self._log_seconds = histogram("tensorwall_observation_log_seconds", registry)
         self._log_lag = gauge("tensorwall_observation_log_lag_rows", registry)
         self._log_up.set(1)
+        self._learned = gauge("tensorwall_profile_learned", registry)
         self._profile = gauge("tensorwall_profile_info", registry)
-        self._profiles: dict[str, tuple[str, str]] = {}
 
     def read(self, source: Source) -> None:
         """Says where to read the rest when metrics are scraped."""
-        self._registry.register(_DetectionCollector(source))
+        self._registry.register(_DetectionCollector(source, self._last_attacks))
+
+    def configure(self, models: Mapping[str, Settings], profiles: Mapping[str, str]) -> None:
+        """Takes the watched models: what is known of them is exported as 0, so that its first increase shows.
+
+        Args:
+            models: their settings.
+            profiles: digests of the profiles in force.
+        """
+        self._learned.clear()
+        self._profile.clear()
+        for model, settings in models.items():
+            name = label_value(model)
+            self._learned.labels(name, settings.mode).set(settings.learned is not None)
+            self._profile.labels(name, profiles[model]).set(1)
+            self._observed.labels(name)
+            self._echoed.labels(name)
+            for reason in UNOBSERVED_REASONS:
+                self._unobserved.labels(name, reason)
+            for action in VERDICT_ACTIONS:
+                self._acted.labels(name, action)
+            for technique in Technique:
+                self._last_attacks.setdefault((name, technique.value), 0.0)
+            for labels in _known(name, settings):
+                self._attacks.labels(*labels)
+            for detector in DETECTORS.keys() - settings.off:
+                self._failures.labels(name, detector)
+                for technique in DETECTORS[detector]:
+                    self._surprise.labels(name, detector, technique.value)
 
     def saw(self, model: str, rows: int, seconds: float, source: str = "own") -> None:
         """Notes a batch that the detectors saw: this process's `own`, that of an `other`, or one of the `past`."""
@@ -122,9 +167,10 @@ class DetectionMetrics:
         """Counts a detector that raised."""
         self._failures.labels(label_value(model), label_value(detector)).inc()
 
-    def reached(self, verdict: Verdict) -> None:
-        """Counts a verdict that reached a step."""
-        self._reached.labels(*_labels(verdict)).inc()
+    def reached(self, verdict: Verdict, now: float) -> None:
+        """Counts a verdict that reached a step; its id is the exemplar, which an OpenMetrics scrape has."""
+        self._attacks.labels(*_labels(verdict)).inc(1, {"verdict_id": verdict.id})
+        self._last_attacks[label_value(verdict.model), verdict.technique.value] = now
 
     def acted(self, model: str, action: str) -> None:
         """Counts a call that was `refused`, `slowed`, `echoed` or `coarsened`."""
@@ -134,20 +180,13 @@ class DetectionMetrics:
         """Counts rows that were answered like an earlier near row."""
         self._echoed.labels(label_value(model)).inc(rows)
 
-    def profile(self, model: str, digest: str) -> None:
-        """Notes which profile is in force."""
-        labels = label_value(model), digest
-        if self._profiles.get(model, labels) != labels:
-            self._profile.remove(*self._profiles[model])
-        self._profiles[model] = labels
-        self._profile.labels(*labels).set(1)
-
 
 class _DetectionCollector(Collector):
     """Reads queue, detectors and verdicts when they are scraped."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, last_attacks: dict[tuple[str, str], float]) -> None:
         self._source = source
+        self._last_attacks = last_attacks
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: names are checked against the catalogue by a test."""
@@ -158,7 +197,11 @@ class _DetectionCollector(Collector):
         queued = _gauge("tensorwall_observation_queue_rows")
         queued.add_metric([], self._source.queued_rows)
         yield queued
-        tracked, dropped = _gauge("tensorwall_detector_tracked"), _counter("tensorwall_detector_dropped")
+        tracked, dropped, working = (
+            _gauge("tensorwall_detector_tracked"),
+            _counter("tensorwall_detector_dropped"),
+            _gauge("tensorwall_detector_up"),
+        )
         progress = _gauge("tensorwall_extraction_progress")
         for model, watched in dict(self._source.watched).items():
             name, highest = label_value(model), 0.0
@@ -168,18 +211,72 @@ class _DetectionCollector(Collector):
                     tracked.add_metric([name, shown, kind], count)
                 for kind, count in stats.dropped.items():
                     dropped.add_metric([name, shown, kind], count)
+                working.add_metric([name, shown], 1)
                 highest = max(highest, stats.gauges.get("extraction_progress", 0.0))
+            for detector in watched.engine.left_out:
+                working.add_metric([name, label_value(detector)], 0)
             progress.add_metric([name], highest)
         evicted = _counter("tensorwall_verdicts_evicted")
         evicted.add_metric([], self._source.evicted)
-        yield from (tracked, dropped, progress, self._verdicts(), evicted)
+        verdicts = self._source.standing_verdicts()
+        yield from (tracked, dropped, working, progress, evicted)
+        yield from (self._verdicts(verdicts), self._callers(verdicts), self._last_attack(verdicts))
 
-    def _verdicts(self) -> GaugeMetricFamily:
-        standing = _gauge("tensorwall_verdicts")
-        counts = Counter(_labels(verdict) for verdict in self._source.standing_verdicts())
-        for labels, count in sorted(counts.items()):
-            standing.add_metric(labels, count)
-        return standing
+    def _verdicts(self, verdicts: list[Verdict]) -> GaugeMetricFamily:
+        counts = Counter(_labels(verdict) for verdict in verdicts)
+        for model, watched in self._source.watched.items():
+            counts.update(dict.fromkeys(_known(label_value(model), watched.settings), 0))
+        return _filled("tensorwall_verdicts", counts)
+
+    def _last_attack(self, verdicts: list[Verdict]) -> GaugeMetricFamily:
+        """An attack that stays on its step goes on for as long as there is evidence."""
+        for verdict in verdicts:
+            key = label_value(verdict.model), verdict.technique.value
+            self._last_attacks[key] = max(self._last_attacks.get(key, 0.0), verdict.updated)
+        family = _gauge("tensorwall_last_attack_timestamp_seconds")
+        for labels, moment in sorted(self._last_attacks.items()):
+            family.add_metric(labels, moment)
+        return family
+
+    def _callers(self, verdicts: list[Verdict]) -> GaugeMetricFamily:
+        """A caller may be under verdicts for several techniques; it counts once, where it stands hardest."""
+        hardest: dict[tuple[str, str], Verdict] = {}
+        for verdict in verdicts:
+            if verdict.subject.kind == "caller":
+                key = verdict.model, verdict.subject.id
+                hardest[key] = max(
+                    hardest.get(key, verdict), verdict, key=lambda each: STEPS.index(each.step or "observe")
+                )
+        counts: Counter[tuple[str, ...]] = Counter(
+            (label_value(each.model), each.step or "observe", each.mode) for each in hardest.values()
+        )
+        for model, watched in self._source.watched.items():
+            for step in STEPS:
+                counts.update({(label_value(model), step, mode): 0 for mode in _modes(watched.settings)})
+        return _filled("tensorwall_callers", counts)
+
+
+_SUBJECTS: tuple[SubjectKind, ...] = get_args(SubjectKind)
+
+
+def _known(name: str, settings: Settings) -> Iterator[tuple[str, ...]]:
+    """The labels of all verdicts that these settings can lead to."""
+    for technique in Technique:
+        steps = [each.step for each in settings.policy.of(technique).ladder]
+        for subject, step, mode in product(_SUBJECTS, steps, _modes(settings)):
+            yield name, technique.value, subject, step, mode
+
+
+def _modes(settings: Settings) -> tuple[str, ...]:
+    """Where it is enforced, immune callers are in shadow all the same."""
+    return ("enforce", "shadow") if settings.mode == "enforce" and settings.learned is not None else ("shadow",)
+
+
+def _filled(name: str, counts: Mapping[tuple[str, ...], int]) -> GaugeMetricFamily:
+    family = _gauge(name)
+    for labels, count in sorted(counts.items()):
+        family.add_metric(labels, count)
+    return family
 
 
 def _labels(verdict: Verdict) -> tuple[str, ...]:

@@ -28,14 +28,14 @@ class LimitMetrics:
     ) -> None:
         self._model_label = model_label
         self._decisions = counter("tensorwall_limit_decisions", registry)
-        self._rows = counter("tensorwall_limited_rows", registry)
         self._up = gauge("tensorwall_store_up", registry)
         self._seconds = histogram("tensorwall_store_seconds", registry)
         self._up.set(1)
         registry.register(_StoreCollector(stats))
 
     def decided(self, model: str, verdict: Verdict, rows: int) -> None:
-        """Counts what each limit said to a call, and the rows of one that was refused."""
+        """Counts what each limit said to a call."""
+        del rows  # counted when the call ends, with all others
         over = {descriptor.key for descriptor in verdict.over()}
         near = {descriptor.key for descriptor in verdict.near()}
         name = self._model_label(model)
@@ -44,8 +44,6 @@ class LimitMetrics:
             outcome = "over" if key in over else "near" if key in near else "within"
             mode = "enforce" if descriptor.enforced else "shadow"
             self._decisions.labels(limit.name, name, limit.by, mode, outcome).inc()
-        if not verdict.admitted:
-            self._rows.labels(name).inc(rows)
 
     def store_up(self, up: bool) -> None:
         """Notes that the shared store went away or is back."""

@@ -101,7 +101,7 @@ def load(raw: bytes, model: str, response: Response) -> Verdict:
             {each.finding.reading.detector: each for each in evidence},
             {str(caller): int(rows) for caller, rows in value["callers"].items()},
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise UnusableError(f"a damaged verdict: {error!r}") from None
 
 

@@ -25,12 +25,14 @@ class Guards:
         squeezing: the squeezing rule.
         outputs: the outputs' rules.
         limits: of this model.
+        coarser: answers are coarsened by a step of the ladder.
     """
 
     inputs: tuple[InputGuard, ...] = ()
     squeezing: SqueezeGuard | None = None
     outputs: tuple[OutputGuard, ...] = ()
     limits: tuple[Limit, ...] = ()
+    coarser: bool = False
 
     @property
     def names(self) -> set[str]:
@@ -42,6 +44,11 @@ class Guards:
     def protects(self) -> bool:
         """Whether requests or replies are looked into."""
         return bool(self.inputs or self.outputs or self.squeezing)
+
+    @property
+    def outcome(self) -> str:
+        """What becomes of the rows if nothing refuses them, as the metrics name it."""
+        return "coarsened" if self.coarser else "admitted"
 
 
 NOTHING = Guards()
@@ -75,10 +82,10 @@ class GuardTable:
         key = model, tier, _later(self._steps.get(caller.id), _RULES_OF[step])
         template = self._made.get(key)
         if template is None:
-            template = self._made[key] = self._template(model, configured.rules(tier, key[2]))
+            template = self._made[key] = self._template(model, configured.rules(tier, key[2]), key[2])
         return template.all_enforced if template.same_for_all else template.of(share(caller.id))
 
-    def _template(self, model: str, rules: Rules) -> "_Template":
+    def _template(self, model: str, rules: Rules, step: LadderStep | None) -> "_Template":
         return _Template(
             tuple(
                 (rule, InputGuard(name, rule.chain(name), True, rule.required, self._purifier(model, rule)))
@@ -94,6 +101,7 @@ class GuardTable:
                 if rule.mode != "off"
             ),
             compiled(rules.limits or (), f"model:{model}"),
+            step is not None,
         )
 
     def _purifier(self, model: str, rule: InputRule) -> Purify | None:
@@ -112,11 +120,13 @@ class _Template:
         squeezing: SqueezeGuard | None,
         outputs: tuple[tuple[Rule, OutputGuard], ...],
         limits: tuple[Limit, ...],
+        coarser: bool,
     ) -> None:
         self._inputs = inputs
         self._squeezing = squeezing
         self._outputs = outputs
         self._limits = limits
+        self._coarser = coarser
         rules = [rule for rule, _ in (*inputs, *outputs)] + ([squeezing.rule] if squeezing is not None else [])
         self.same_for_all = all(_enforced(rule, 0) == _enforced(rule, 100) for rule in rules)
         self.all_enforced = self.of(0)
@@ -126,11 +136,13 @@ class _Template:
         squeezing = self._squeezing
         if squeezing is not None:
             squeezing = replace(squeezing, enforced=_enforced(squeezing.rule, caller_share))
+        outputs = tuple(replace(guard, enforced=_enforced(rule, caller_share)) for rule, guard in self._outputs)
         return Guards(
             tuple(replace(guard, enforced=_enforced(rule, caller_share)) for rule, guard in self._inputs),
             squeezing,
-            tuple(replace(guard, enforced=_enforced(rule, caller_share)) for rule, guard in self._outputs),
+            outputs,
             self._limits,
+            self._coarser and any(guard.enforced for guard in outputs),
         )
 
 

@@ -90,10 +90,11 @@ def test_api_keys_are_accounts(
     assert "UNAUTHENTICATED" in capsys.readouterr().err
 
 
-def test_benign_callers_over_the_wire(finding: Finding, drill: Drill) -> None:
+def test_benign_callers_over_the_wire(finding: Finding, drill: Drill, tmp_path: Path) -> None:
     _, left_alone = drill(finding(most=10**6), "--attacks", "none", "--benign", "20", "--forwarded")
     assert sum(kind["callers"] for kind in left_alone["benign"]) == 20
     assert sum(kind["callers_acted"] + kind["rows_acted"] for kind in left_alone["benign"]) == 0
+    (tmp_path / "drill.json").unlink()
     _, all_found = drill(finding(most=0), "--attacks", "none", "--benign", "20", "--forwarded")
     assert sum(kind["callers_acted"] for kind in all_found["benign"]) == 20
     assert sum(kind["rows_acted"] for kind in all_found["benign"]) > 0
@@ -128,7 +129,8 @@ def test_slow_attacks_let_others_pass(finding: Finding, drill: Drill) -> None:
     assert code == 0
     spent = runs(results, "on")[0]["rows"]
     assert protected.count("tensorwall_observed_rows_total") >= 11 * spent - 10
-    code, _ = drill(protected, "--attacks", "oars_hop_skip_jump+slow", "--budget", "20")
+    nameless = finding(10**6, order=["peer"])
+    code, _ = drill(nameless, "--attacks", "oars_hop_skip_jump+slow", "--budget", "20")
     assert code == 2, "bystanders need accounts of their own"
 
 

@@ -43,7 +43,7 @@ def test_a_refusal_says_what_and_when(protect: Protect) -> None:
     assert kinds[2].retry_delay.ToMilliseconds() == int(trailing["grpc-retry-pushback-ms"]) > 300_000
     assert protected.count("tensorwall_limit_decisions_total", outcome="over") == 3
     assert protected.count("tensorwall_limit_decisions_total", outcome="near") == 1
-    assert protected.count("tensorwall_limited_rows_total", model="toy") == 8
+    assert protected.count("tensorwall_handled_rows_total", model="toy", outcome="limited") == 8
 
 
 def test_limits_of_all_calls_of_the_model_and_of_a_ladder_step(protect: Protect) -> None:

@@ -1,0 +1,142 @@
+"""A real Prometheus that scrapes a running proxy while its model is stolen: the rules fire, and resolve afterwards."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from proxy.__main__ import main
+from tests.alerts.prometheus import Prometheus, prometheus
+from tests.alerts.rules import alerts, hurried
+from tests.alerts.test_dashboard import filled, queries
+from tests.processes import Backend
+from tests.protection.conftest import Protect, Protected
+from tests.protection.toy import predict_request, send
+
+pytestmark = pytest.mark.timeout(240)
+DIVISOR = 40
+"""Durations of the rules are shorter by this: five minutes become seven seconds, and nothing is less than one."""
+LADDER = [{"step": "observe", "score": 2, "ttl": 1}, {"step": "block", "score": 3, "ttl": 2}]
+RNG = np.random.default_rng(0)
+ORDINARY = RNG.normal(0, 1, (900, 4)).astype(np.float32)
+MADE_UP = RNG.uniform(-9, 9, (400, 4)).astype(np.float32)
+
+
+NOT_HERE = {
+    "Detectors left out",
+    "Limits: calls over and near",
+    "Rows changed by rules",
+    "Rules that contradict a model's signatures",
+    "Seconds until certificates end",
+    "Since the last hardening",
+    "Squeezing: disagreement",
+    "Squeezing: rows above the threshold, calls not scored",
+    "Store",
+    "What rules refused or did not fit",
+    "What the store keeps here",
+    "Events by what happened",
+    "Events not delivered, and waiting",
+    "Operators' decisions",
+    "Rows captured",
+    "Calls not captured",
+    "Capture: on disk, waiting, failing",
+    "Time in defenses, 99 %",
+}
+"""Panels of the dashboard about what this proxy does not do, or what is well with it."""
+
+
+@pytest.fixture
+def watched(toy: Backend, protect: Protect, tmp_path: Path) -> Protected:
+    """A proxy with a learned profile; detection is enforced, and refuses."""
+    np.save(tmp_path / "rows.npy", ORDINARY)
+    learn = [
+        "calibrate",
+        "--target",
+        toy.address,
+        "--model",
+        "toy",
+        "--input",
+        "x",
+        "--callers",
+        "40",
+        "--rate",
+        "0.02",
+    ]
+    assert main([*learn, "--data", str(tmp_path / "rows.npy"), "--out", str(tmp_path / "toy.json")]) == 0
+    response = {"answer": "refuse", "ladder": LADDER, "half_life": 1}
+    policy = dict.fromkeys(("evasion", "extraction", "membership", "inversion"), response)
+    detection = {"mode": "enforce", "profile": str(tmp_path / "toy.json"), "policy": policy}
+    return protect({"detection": detection}, identity={"order": ["forwarded_for"]})
+
+
+def ask(protected: Protected, rows: Any, caller: str) -> bool:
+    """Whether it was answered."""
+    try:
+        send(protected.channel, "Predict", predict_request(x=rows).SerializeToString(), **{"x-forwarded-for": caller})
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+            raise
+        return False
+    return True
+
+
+def ordinary(protected: Protected, calls: int) -> None:
+    for at in range(calls):
+        assert ask(protected, ORDINARY[at : at + 1], f"10.1.{at % 20}.1")
+        time.sleep(0.01)
+
+
+def steal(protected: Protected) -> None:
+    """Asks made-up rows until it is refused."""
+    assert any(not ask(protected, MADE_UP[at : at + 4], "10.2.0.1") for at in range(0, len(MADE_UP), 4))
+
+
+def test_alerts_fire_during_an_attack_and_resolve_afterwards(watched: Protected, tmp_path: Path) -> None:
+    with prometheus(tmp_path, [watched.proxy.admin], hurried(DIVISOR)) as server:
+        server.until(lambda: server.query("tensorwall_ready == 1"), "a scrape")
+        loaded = {rule["name"] for group in server.get("rules")["groups"] for rule in group["rules"]}
+        assert loaded == set(alerts())
+        ordinary(watched, 200)
+        server.until(lambda: server.query("sum(tensorwall_observed_rows_total) >= 200"), "all ordinary rows")
+        server.until(lambda: not server.firing(), "the end of starting")
+        ordinary(watched, 100)
+        time.sleep(3)
+        assert not server.firing(), "benign traffic raises no alert"
+
+        began = time.time()
+        steal(watched)
+        expected = {"TensorwallExtraction", "TensorwallCallersBlocked"}
+        server.until(lambda: expected <= set(server.firing()), "the alert")
+        seen = server.firing()
+        said = seen["TensorwallExtraction"]
+        assert (said["labels"]["model"], said["labels"]["atlas"]) == ("toy", "AML.T0024.002")
+        for alert in seen.values():
+            text = " ".join(alert["annotations"].values())
+            assert "{{" not in text
+            assert "<error" not in text
+        assert _exemplar(server, began) in watched.proxy.process.log(), "it names a verdict of the log"
+        assert server.query("time() - max(tensorwall_last_attack_timestamp_seconds) < 60")
+        empty = {title for title, query in queries() if not server.query(filled(query, "30s"))}
+        assert empty <= NOT_HERE, "every other panel shows something"
+
+        server.until(lambda: not server.firing(), "the end of the alert")
+        assert ask(watched, ORDINARY[:1], "10.2.0.1"), "who was blocked is answered again"
+        assert server.query('sum(tensorwall_attacks_total{technique="extraction", step="block"}) >= 1')
+
+
+def _exemplar(server: Prometheus, began: float) -> str:
+    found = server.get("query_exemplars", query="tensorwall_attacks_total", start=str(began), end=str(time.time()))
+    exemplars = [each["labels"]["verdict_id"] for series in found for each in series["exemplars"]]
+    assert exemplars
+    return f'"id": "{exemplars[0]}"'
+
+
+def test_a_proxy_that_is_gone_is_told(protect: Protect, tmp_path: Path) -> None:
+    protected = protect({})
+    with prometheus(tmp_path, [protected.proxy.admin], hurried(DIVISOR)) as server:
+        server.until(lambda: server.query('up{job="tensorwall"} == 1') and not server.firing(), "a scrape, no alert")
+        protected.proxy.process.stop()
+        server.until(lambda: "TensorwallDown" in server.firing(), "the alert")
