@@ -118,7 +118,14 @@ class Proxy:
         self._callers = CallerTable(self.metrics.models.label, time.time)
         self._traffic = Traffic(time.time)
         self._detection_metrics = DetectionMetrics(self._registry)
-        self._detection = Detection(self._secret(config), self._detection_metrics, self._executor, told=self._reached)
+        self._detection = Detection(
+            self._secret(config),
+            self._detection_metrics,
+            self._executor,
+            told=self._reached,
+            on_action=lambda action, _: self._acting.follow(action),
+        )
+        self._acting = Acting(self._callers, self._detection, self._attacks, self._hub, time.time)
         self._detection.configure(_detected(config))
         self._recorder = Recorder(self._detection, self._registry)
         self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
@@ -398,7 +405,7 @@ class Proxy:
             lambda: self.config,
             self._access,
             views,
-            Acting(self._callers, self._detection, self._attacks, self._hub, time.time),
+            self._acting,
             self._recorder.live.observations,
         )
 
@@ -407,10 +414,10 @@ class Proxy:
         if call.caller is not None:
             self._callers.note(call.caller, call.model, call.rows, call.refused)
 
-    def _reached(self, verdict: Verdict, now: float) -> None:
+    def _reached(self, verdict: Verdict, now: float, own: bool) -> None:
         if verdict.subject.kind == "caller":
             self._callers.remember(verdict.subject.id)
-        self._attacks.reached(verdict, now)
+        self._attacks.reached(verdict, now, own)
 
     async def _look(self) -> None:
         """Notices what time does to verdicts."""

@@ -25,12 +25,14 @@ class Attack:
         steps: when it came to which step.
         ended: when it ran out or was ended; None while it stands.
         shown: what was shown of it when it ended.
+        own: whether this proxy reports it; another one that found it does otherwise.
     """
 
     verdict: Verdict
     steps: list[tuple[str, float]] = field(default_factory=list)
     ended: float | None = None
     shown: dict[str, Any] = field(default_factory=dict)
+    own: bool = False
 
     def to_json(self, now: float) -> dict[str, Any]:
         """The verdict as it is, or was when it ended, and its steps."""
@@ -55,8 +57,14 @@ class Attacks:
         self._open: dict[str, Attack] = {}
         self._over: deque[str] = deque()
 
-    def reached(self, verdict: Verdict, now: float) -> None:
-        """A verdict is new, or reached a harder step."""
+    def reached(self, verdict: Verdict, now: float, own: bool = True) -> None:
+        """A verdict is new, or reached a harder step.
+
+        Args:
+            verdict: that did.
+            now: seconds since 1970.
+            own: whether this proxy reports it.
+        """
         self.last = now
         attack = self._open.get(verdict.id)
         new = attack is None
@@ -64,7 +72,8 @@ class Attacks:
             attack = self._open[verdict.id] = self._attacks[verdict.id] = Attack(verdict)
         before = attack.steps[-1][0] if attack.steps else None
         self._step(attack, now)
-        self._told(verdict_event("verdict.new" if new else "verdict.reached", before, verdict.to_json(now), now))
+        attack.own |= own
+        self._tell("verdict.new" if new else "verdict.reached", attack, before, verdict.to_json(now), now)
 
     async def look(self, stands: Callable[[Verdict, float], bool], clock: Callable[[], float]) -> None:
         """Notices which verdicts came down and which stand no more, a few at a time.
@@ -79,7 +88,7 @@ class Attacks:
                 self._end("verdict.expired", attack, now)
             elif attack.ended is None and attack.verdict.step != before:
                 self._step(attack, now)
-                self._told(verdict_event("verdict.lowered", before, attack.verdict.to_json(now), now))
+                self._tell("verdict.lowered", attack, before, attack.verdict.to_json(now), now)
             if at % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -98,6 +107,10 @@ class Attacks:
         """By the verdict's id."""
         return self._attacks.get(name)
 
+    def _tell(self, kind: str, attack: Attack, before: str | None, shown: dict[str, Any], now: float) -> None:
+        if attack.own:
+            self._told(verdict_event(kind, before, shown, now))
+
     def _step(self, attack: Attack, now: float) -> None:
         attack.steps.append((str(attack.verdict.step), now))
         del attack.steps[:-MAX_STEPS]
@@ -107,7 +120,7 @@ class Attacks:
         del self._open[attack.verdict.id]
         attack.shown = attack.verdict.to_json(now) | {"step": None}
         attack.ended = now
-        self._told(verdict_event(kind, before, attack.shown, now))
+        self._tell(kind, attack, before, attack.shown, now)
         self._over.append(attack.verdict.id)
         if len(self._over) > KEPT:
             del self._attacks[self._over.popleft()]

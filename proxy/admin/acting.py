@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.activity import CallerTable, caller_key
@@ -71,27 +71,33 @@ class Acting:
             )
         action = Action(kind, caller, model, visitor.operator.name, reason, now, until)
         try:
-            return self.take(action, visitor.address)
+            self._take(action)
         except TooManyDecisionsError as error:
             raise Refused(409, f"{error}\n") from None
+        event(log, logging.WARNING, "operator's decision", **action.to_json())
+        taken = _told(action, visitor.address)
+        self._hub.publish(taken)
+        try:
+            self._detection.publish(action.name, action.to_json(), action.until)
+        except ValueError as error:
+            event(log, logging.ERROR, "decision not shared with other proxies", id=action.id, problem=str(error))
+        return taken
 
-    def take(self, action: Action, address: str = "") -> ActionEvent:
-        """Takes a decision, made here or at another replica, and tells of it.
-
-        Args:
-            action: the decision.
-            address: where the operator's request came from; empty if another replica was asked.
+    def follow(self, shared: Mapping[str, Any]) -> None:
+        """Takes a decision that was made at another proxy, which has told of it.
 
         Raises:
+            ValueError: it is none.
             TooManyDecisionsError: there is no room for it.
         """
+        action = Action.from_json(shared)
+        self._take(action)
+        event(log, logging.INFO, "operator's decision at another proxy", **action.to_json())
+
+    def _take(self, action: Action) -> None:
         ended = self._detection.apply(action)
         self._callers.remember(action.caller)
         self._attacks.released(ended, self._clock())
-        taken = _told(action, address)
-        self._hub.publish(taken)
-        event(log, logging.WARNING, "operator's decision", **action.to_json())
-        return taken
 
     def _named(self, key: str, name: object) -> str:
         known = self._callers.by_key(key)

@@ -84,7 +84,7 @@ class Detection:
         executor: where large requests are looked at.
         clock: seconds since 1970.
         rng: throws the delays; need not be secret.
-        told: of each verdict that is new or reached a new step, and of the time.
+        told: of each verdict that is new or reached a new step, of the time, and whether this proxy found it.
         on_action: told of actions that other proxies published.
     """
 
@@ -95,7 +95,7 @@ class Detection:
         executor: Executor,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
-        told: Callable[[Verdict, float], None] | None = None,
+        told: Callable[[Verdict, float, bool], None] | None = None,
         on_action: OnAction | None = None,
     ) -> None:
         self.policy = Policy(self._reached)
@@ -359,12 +359,12 @@ class Detection:
 
     def _reached(self, verdict: Verdict, now: float) -> None:
         """A verdict is new, or reached a new step; of several proxies, the one whose row it was reports it."""
+        if self._told is not None:
+            self._told(verdict, now, self._feed.source == "own")
         match self._feed.source:
             case "own":
                 self._metrics.reached(verdict, now)
                 event(log, logging.WARNING, "verdict", **verdict.to_json(now))
-                if self._told is not None:
-                    self._told(verdict, now)
             case "other":
                 event(log, logging.INFO, "verdict of another proxy", **verdict.to_json(now))
             case "past":

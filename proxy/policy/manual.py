@@ -204,6 +204,8 @@ class Manual:
 
     def _release(self, action: Action, held: Sequence[Verdict]) -> None:
         before = self._released.get((action.caller, action.model)) or _Release(0.0)
+        if before.time > action.time:
+            return  # another replica's, heard of late
         known = _Release(action.time, dict(before.evidence), dict(before.near))
         known.near |= {verdict.model: 0 for verdict in held if verdict.subject.kind == "cluster"}
         for verdict in held:

@@ -24,6 +24,9 @@ MAX_CLUSTERS = 256
 REMEMBERED = 32
 """Rows that a caller under a silent verdict for extraction is still told truly."""
 
+SKEW = 5.0
+"""Seconds by which the clocks of proxies may differ: a release is of what was found until then."""
+
 Key = tuple[str, Subject, Technique]
 Told = Callable[[Verdict, float], None]
 
@@ -103,9 +106,10 @@ class Policy:
         self.manual.decide(action, [*own, *clusters], now)
         if action.kind != "release":
             return []
-        for verdict in own:
+        ended = [each for each in own if each.updated <= action.time + SKEW]
+        for verdict in ended:
             self._forget((verdict.model, verdict.subject, verdict.technique))
-        return [each for each in own if each.level >= 0]
+        return [each for each in ended if each.level >= 0]
 
     def verdicts(self, now: float, model: str | None = None) -> list[Verdict]:
         """All that stand, on any step."""

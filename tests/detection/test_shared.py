@@ -2,7 +2,6 @@
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,10 @@ import pytest
 
 from detectors.profile import Profile
 from protos import serving_pb2 as serving
+from proxy.activity import caller_key
 from proxy.tensors import to_array
+from tests.admin.browser import ask as ask_port
+from tests.processes import admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import predict_request, send
 from tests.redis_server import RedisServer, redis_server
@@ -75,8 +77,7 @@ def code(protected: Protected, caller: str = THIEF) -> grpc.StatusCode:
 
 
 def verdicts(protected: Protected) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"http://{protected.proxy.admin}/verdicts", timeout=5) as page:
-        found: list[dict[str, Any]] = json.load(page)["verdicts"]
+    found: list[dict[str, Any]] = json.loads(admin_page(protected.proxy.admin, "/verdicts"))["verdicts"]
     return [{key: value for key, value in each.items() if key != "score"} for each in found]  # it falls all the time
 
 
@@ -225,3 +226,49 @@ def test_features_of_another_salt_are_left_out_and_told(start: Start, own_redis:
     warned = [line for line in pair[1].proxy.process.events() if "another profile" in str(line)]
     assert len(warned) == 1
     assert "secret" in str(warned[0])
+
+
+def answers(protected: Protected) -> bool:
+    return code(protected) is grpc.StatusCode.OK
+
+
+def decide(protected: Protected, kind: str) -> None:
+    name = f"forwarded_for:{THIEF}"
+    path = f"/api/v1/callers/{caller_key(name)}/{kind}"
+    answer = ask_port(protected.proxy.admin, path, "POST", {"reason": "a test", "name": name})
+    assert answer.status == 200, answer
+
+
+def test_what_an_operator_decides_at_one_proxy_holds_at_all_and_for_those_that_start_later(
+    start: Start, own_redis: RedisServer
+) -> None:
+    one, other = start(own_redis), start(own_redis)
+    decide(one, "block")
+    until(lambda: code(other) is grpc.StatusCode.PERMISSION_DENIED, "blocked at the other")
+    late = start(own_redis)
+    until(lambda: code(late) is grpc.StatusCode.PERMISSION_DENIED, "blocked at one that starts later")
+    decide(other, "release")
+    for each in (one, late):
+        until(partial(answers, each), "released")
+    for each in (one, other, late):
+        told = ask_port(each.proxy.admin, "/api/v1/events").json["events"]
+        expected = {one: ["block"], other: ["release"], late: []}[each]
+        assert [event["action"] for event in told if event["event"] == "action"] == expected, (
+            "told once, where it was decided"
+        )
+
+
+def test_verdicts_end_at_all_proxies_by_a_release_at_one(start: Start, own_redis: RedisServer) -> None:
+    one, other = start(own_redis), start(own_redis)
+    ask(one, ROWS[: MOST + HALF])
+    blocked(one, other)
+    key = caller_key(f"forwarded_for:{THIEF}")
+    shown = ask_port(other.proxy.admin, f"/api/v1/callers/{key}").json
+    assert shown["step"] == "block", "known by its key, though another proxy found it"
+    assert len(ask_port(other.proxy.admin, "/api/v1/attacks").json["attacks"]) == 1
+    decide(other, "release")
+    for each in (one, other):
+        until(partial(answers, each), "released")
+    told = [ask_port(each.proxy.admin, "/api/v1/events").json["events"] for each in (one, other)]
+    kinds = sorted(event["event"] for events in told for event in events if event["event"] != "proxy.started")
+    assert kinds == ["action", "verdict.new", "verdict.released"]
