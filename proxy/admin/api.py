@@ -41,10 +41,6 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
     async def attack(request: web.Request) -> Any:
         return views.attack(request.match_info["id"]) or _missing("attack")
 
-    async def models(request: web.Request) -> Any:
-        del request
-        return await views.model_list()
-
     async def events(request: web.Request) -> Any:
         return views.events(_number(request, "limit", 50, 1, MAX_PAGE), _number(request, "offset", 0, 0, 10**9))
 
@@ -57,9 +53,10 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
 
     reading("/callers", callers)
     reading("/callers/{key}", caller)
+    reading("/summary", lambda request: views.summary())
     reading("/attacks", attacks)
     reading("/attacks/{id}", attack)
-    reading("/models", models)
+    reading("/models", lambda request: views.model_list())
     reading("/events", events)
     reading("/traffic", traffic)
     reading("/session", session)

@@ -19,6 +19,8 @@ from proxy.metrics.labels import label_value
 from proxy.policy import Action, Verdict
 
 MAX_PAGE = 200
+STRONGEST = 8
+"""Attacks that the summary shows."""
 AT_ONCE = 100
 """Entries that are worked on before the event loop gets its turn."""
 
@@ -117,6 +119,31 @@ class Views:
             page.append(_attack(attack, self.clock()))
             await asyncio.sleep(0)
         return {"attacks": page, "total": len(found), "now": self.clock()}
+
+    async def summary(self) -> Json:
+        """Is something happening: how many attacks stand and act, on which models, and the strongest of them.
+
+        Stronger is who stands on the harder step, then who is acted on, then of whom there was evidence last.
+        """
+        acting, models, found = 0, [set[str](), set[str]()], []
+        for at, attack in enumerate(self.attacks.all(), 1):
+            step, verdict = attack.verdict.step, attack.verdict
+            if attack.ended is None and step is not None:
+                acts = step != "observe"
+                acting += acts
+                models[acts].add(verdict.model)
+                found.append((STEPS.index(step), verdict.mode == "enforce", verdict.updated, at, attack))
+            if at % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        strongest = [_attack(each[4], self.clock()) for each in nlargest(STRONGEST, found)]
+        return {
+            "standing": len(found),
+            "acting": acting,
+            "models": sorted(map(printable, models[1] or models[0])),
+            "strongest": strongest,
+            "last_attack": self.attacks.last,
+            "now": self.clock(),
+        }
 
     def attack(self, name: str) -> Json | None:
         """One attack; None if it is unknown."""

@@ -17,15 +17,14 @@ import { TECHNIQUES, odds, sureness } from "../words.js";
 export const title = () => "Overview";
 
 export async function load(_, get) {
-  const [summary, series, attacks, callers, models, events] = await Promise.all([
+  const [summary, series, callers, models, events] = await Promise.all([
     get("/summary"),
     get("/traffic"),
-    get("/attacks", { limit: 8, sort: "score" }),
     get("/callers", { limit: 8, sort: "score", order: "desc" }),
     get("/models"),
     get("/events", { limit: 10 }),
   ]);
-  return { summary, series, attacks, callers, models, events };
+  return { summary, series, callers, models, events };
 }
 
 /** The last seconds of traffic, added to what is known. */
@@ -35,12 +34,12 @@ export async function pulse(data, get) {
   return { ...data, series: { ...data.series, points: [...before, ...points].slice(-data.series.points.length) } };
 }
 
-export function show({ data: { summary, series, attacks, callers, models, events } }) {
+export function show({ data: { summary, series, callers, models, events } }) {
   return [
     headline(summary),
     sheet(
       "Attacks as they unfold",
-      attackLanes(attacks.attacks, attacks.now, "Nobody has been found lately."),
+      attackLanes(summary.strongest, summary.now, "Nobody is under suspicion now."),
       all("attacks"),
     ),
     traffic(series),
@@ -57,7 +56,8 @@ function all(what) {
 }
 
 function headline(summary) {
-  const { standing, acting, strongest } = summary;
+  const { standing, acting } = summary;
+  const [strongest] = summary.strongest;
   const kind = acting ? "attack" : standing ? "watch" : "calm";
   return h(
     "section",
