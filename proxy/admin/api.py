@@ -53,10 +53,10 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
 
     reading("/callers", callers)
     reading("/callers/{key}", caller)
-    reading("/summary", lambda request: views.summary())
+    reading("/summary", _always(views.summary))
     reading("/attacks", attacks)
     reading("/attacks/{id}", attack)
-    reading("/models", lambda request: views.model_list())
+    reading("/models", _always(views.model_list))
     reading("/events", events)
     reading("/traffic", traffic)
     reading("/session", session)
@@ -66,6 +66,16 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
     app.router.add_post(BASE + "/login", _login(access))
     app.router.add_post(BASE + "/logout", known(access, _logout(access)))
     app.router.add_post(BASE + "/callers/{key}/{action}", known(access, _act(access, acting)))
+
+
+def _always(answer: Callable[[], Awaitable[Any]]) -> Callable[[web.Request], Awaitable[Any]]:
+    """An answer to which a request's parameters make no difference."""
+
+    async def handler(request: web.Request) -> Any:
+        del request
+        return await answer()
+
+    return handler
 
 
 def known(access: Access, handler: Handler) -> Handler:
