@@ -39,7 +39,11 @@ export function show({ data, route: { params } }) {
           title: "Technique",
           options: [["", "all techniques"], ...Object.entries(TECHNIQUES).map(([key, each]) => [key, each.name])],
         },
-        { key: "step", title: "Step", options: [["", "all steps"], ...STEPS.map((each) => [each, each])] },
+        {
+          key: "step",
+          title: "Step",
+          options: [["", "all"], ["any", "any that stands"], ...STEPS.map((each) => [each, each])],
+        },
       ]),
       table({
         caption: "Attacks, the latest first",
