@@ -92,7 +92,7 @@ function told(attack) {
     subject(attack),
     `, ${sureness(attack.score)} (${odds(attack.score)} shows as much), now at `,
     ladder(attack.step, attack.mode),
-    `, ${attack.mode === "enforce" ? "enforced" : "not enforced"}. First seen `,
+    ` ${attack.mode === "enforce" ? "and enforced" : "but not enforced"}. First seen `,
     ago(attack.since),
     ".",
   ];
