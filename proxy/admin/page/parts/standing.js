@@ -12,6 +12,6 @@ export function standing({ step, mode, manual }) {
     "span",
     { class: "tags" },
     step && ladder(step, mode),
-    h("span", { class: `tag ${manual}ed` }, DECIDED[manual] ?? manual),
+    h("span", { class: `tag ${manual}` }, DECIDED[manual] ?? manual),
   );
 }
