@@ -14,6 +14,8 @@ KEPT = 2000
 AT_ONCE = 100
 MAX_STEPS = 64
 """Changes of step that are remembered of one; the first ones go."""
+PAUSE = 0.003
+"""Seconds that it has for itself then."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Attacks:
                 self._step(attack, now)
                 self._tell("verdict.lowered", attack, before, attack.verdict.to_json(now), now)
             if at % AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
 
     def released(self, verdicts: Iterable[Verdict], now: float) -> None:
         """An operator ended these."""

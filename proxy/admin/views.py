@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nlargest, nsmallest
 from operator import itemgetter
 from typing import Any
@@ -22,7 +22,9 @@ MAX_PAGE = 200
 STRONGEST = 8
 """Attacks that the summary shows."""
 AT_ONCE = 100
-"""Entries that are worked on before the event loop gets its turn."""
+"""Entries that are worked on before the event loop gets its turn: about a millisecond's."""
+PAUSE = 0.003
+"""Seconds that it has for itself then, so that calls hardly wait; one such list is made at a time."""
 
 Json = dict[str, Any]
 
@@ -44,6 +46,11 @@ class Asked:
     sort: str = ""
     descending: bool = True
 
+    @property
+    def usual(self) -> bool:
+        """Whether all are wanted, those first against whom most stands."""
+        return self.sort in ("", "score") and self.descending and not any(self.filters.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Views:
@@ -55,6 +62,7 @@ class Views:
         callers, traffic, attacks: what has been going on.
         hub: events.
         clock: seconds since 1970.
+        alone: held while a long list is made.
     """
 
     config: Callable[[], Config]
@@ -64,15 +72,24 @@ class Views:
     attacks: Attacks
     hub: Hub
     clock: Callable[[], float]
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def caller_list(self, asked: Asked) -> Json:
         """Callers, with the hardest that stands against each."""
+        async with self.alone:
+            return await self._caller_list(asked)
+
+    async def _caller_list(self, asked: Asked) -> Json:
         policy, now = self.detection.policy, self.clock()
         decisions = self._decisions()
         records = self.callers.records()
         known = {record.name for record in records}
         names = {each.subject.id for each in policy.held() if each.subject.kind == "caller"} | set(decisions)
         records += [_stranger(name) for name in names - known]
+        quiet: list[CallerRecord] = []
+        if asked.usual:  # of whom nothing is known come last, whoever called last first, and need no look
+            quiet = [each for each in reversed(records) if each.name not in names]
+            records = [each for each in records if each.name in names]
         order = _ORDERS.get(asked.sort, _ORDERS["score"])
         found = []
         for at, record in enumerate(records, 1):
@@ -80,10 +97,17 @@ class Views:
             if _wanted(against, asked.filters):
                 found.append((order(against), record.last, at, against))
             if at % AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         first = nlargest if asked.descending else nsmallest
-        page = [each[3].to_json() for each in first(asked.offset + asked.limit, found, _PLACE)[asked.offset :]]
-        return {"callers": page, "total": len(found), "now": self.clock()}
+        end = asked.offset + asked.limit
+        page = [each[3] for each in first(end, found, _PLACE)[asked.offset :]]
+        rest = quiet[max(0, asked.offset - len(found)) : max(0, end - len(found))]
+        page += [_Against(record, [], [], now) for record in rest]
+        return {
+            "callers": [each.to_json() for each in page],
+            "total": len(found) + len(quiet),
+            "now": self.clock(),
+        }
 
     async def caller(self, key: str) -> Json | None:
         """One caller with everything that is known of it; None if it is unknown."""
@@ -125,6 +149,10 @@ class Views:
 
         Stronger is who stands on the harder step, then who is acted on, then of whom there was evidence last.
         """
+        async with self.alone:
+            return await self._summary()
+
+    async def _summary(self) -> Json:
         acting, models, found = 0, [set[str](), set[str]()], []
         for at, attack in enumerate(self.attacks.all(), 1):
             step, verdict = attack.verdict.step, attack.verdict
@@ -134,7 +162,7 @@ class Views:
                 models[acts].add(verdict.model)
                 found.append((STEPS.index(step), verdict.mode == "enforce", verdict.updated, at, attack))
             if at % AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         strongest = [_attack(each[4], self.clock()) for each in nlargest(STRONGEST, found)]
         return {
             "standing": len(found),
