@@ -11,11 +11,11 @@ from proxy.policy import Verdict
 
 KEPT = 2000
 """Attacks that are over and remembered; the one that is over longest goes first."""
-AT_ONCE = 100
 MAX_STEPS = 64
 """Changes of step that are remembered of one; the first ones go."""
+AT_ONCE = 100
 PAUSE = 0.003
-"""Seconds that it has for itself then."""
+"""So many are looked at before calls have so many seconds for themselves."""
 
 
 @dataclass(slots=True)

@@ -45,7 +45,7 @@ EARLY_BYTES = 4 * 2**20
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
 PAUSE = 0.003
-"""Seconds that it has for itself then."""
+"""Seconds that the event loop then has for calls."""
 
 _BLOCKED = "this caller's calls of this model are not answered at present; ask the operator of this service"
 
