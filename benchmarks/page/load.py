@@ -9,12 +9,14 @@ shows what an operator feels. Writes build/page.json.
 
 import argparse
 import asyncio
+import multiprocessing
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import aiohttp
@@ -101,23 +103,30 @@ def timed(on: Stage, seconds: float) -> list[float]:
 
 @contextmanager
 def watched(on: Stage, loads: list[float]) -> Iterator[None]:
-    """Operators' pages, without a browser."""
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(_watch(f"http://{on.proxy.admin}/api/v1", loads))
-    thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.gather(task, return_exceptions=True)))
-    thread.start()
+    """Operators' pages, without a browser, in a process of their own."""
+    spawn = multiprocessing.get_context("spawn")
+    receive, send = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_operators, args=(f"http://{on.proxy.admin}/api/v1", send), daemon=True)
+    process.start()
+    receive.recv()  # it has begun
     yield
-    loop.call_soon_threadsafe(task.cancel)
-    thread.join()
-    loop.close()
+    process.terminate()
+    process.join()
+    while receive.poll():
+        loads.append(receive.recv())
 
 
-async def _watch(base: str, loads: list[float]) -> None:
+def _operators(base: str, send: Connection) -> None:
+    send.send(0.0)
+    asyncio.run(_watch(base, send))
+
+
+async def _watch(base: str, send: Connection) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with aiohttp.ClientSession(headers=headers) as session, asyncio.TaskGroup() as group:
         for _ in range(OPERATORS):
             group.create_task(_follow(session, base))
-            group.create_task(_load(session, base, loads))
+            group.create_task(_load(session, base, send))
 
 
 async def _follow(session: aiohttp.ClientSession, base: str) -> None:
@@ -126,7 +135,7 @@ async def _follow(session: aiohttp.ClientSession, base: str) -> None:
             pass
 
 
-async def _load(session: aiohttp.ClientSession, base: str, loads: list[float]) -> None:
+async def _load(session: aiohttp.ClientSession, base: str, send: Connection) -> None:
     async def get(path: str) -> None:
         async with session.get(base + path) as answer:
             await answer.read()
@@ -134,8 +143,9 @@ async def _load(session: aiohttp.ClientSession, base: str, loads: list[float]) -
     while True:
         began = time.perf_counter()
         await asyncio.gather(*(get(path) for path in LOADS))
-        loads.append(time.perf_counter() - began)
-        await asyncio.sleep(max(PACE, SHARE * loads[-1]))
+        took = time.perf_counter() - began
+        send.send(took)
+        await asyncio.sleep(max(PACE, SHARE * took))
         await get("/traffic?seconds=10")
 
 
