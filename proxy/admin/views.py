@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest, nsmallest
 from operator import itemgetter
+from time import perf_counter
 from typing import Any
 
 from proxy.activity import CallerRecord, CallerTable, Traffic, caller_key
@@ -21,10 +22,8 @@ from proxy.policy import Action, Verdict
 MAX_PAGE = 200
 STRONGEST = 8
 """Attacks that the summary shows."""
-AT_ONCE = 100
-"""Entries that are worked on before the event loop gets its turn: about a millisecond's."""
-PAUSE = 0.003
-"""Seconds that it has for itself then, so that calls hardly wait; one such list is made at a time."""
+WORK, PAUSE = 0.001, 0.003
+"""Seconds of work on a long list, and those that calls then have for themselves; one such list is made at a time."""
 
 Json = dict[str, Any]
 
@@ -91,13 +90,13 @@ class Views:
             quiet = [each for each in reversed(records) if each.name not in names]
             records = [each for each in records if each.name in names]
         order = _ORDERS.get(asked.sort, _ORDERS["score"])
-        found = []
+        found, turns = [], _Turns()
         for at, record in enumerate(records, 1):
-            against = _Against(record, policy.of_caller(record.name, now), decisions.get(record.name, []), now)
+            verdicts = policy.of_caller(record.name, now) if record.name in names else []
+            against = _Against(record, verdicts, decisions.get(record.name, []), now)
             if _wanted(against, asked.filters):
                 found.append((order(against), record.last, at, against))
-            if at % AT_ONCE == 0:
-                await asyncio.sleep(PAUSE)
+            await turns.take()
         first = nlargest if asked.descending else nsmallest
         end = asked.offset + asked.limit
         page = [each[3] for each in first(end, found, _PLACE)[asked.offset :]]
@@ -153,7 +152,7 @@ class Views:
             return await self._summary()
 
     async def _summary(self) -> Json:
-        acting, models, found = 0, [set[str](), set[str]()], []
+        acting, models, found, turns = 0, [set[str](), set[str]()], [], _Turns()
         for at, attack in enumerate(self.attacks.all(), 1):
             step, verdict = attack.verdict.step, attack.verdict
             if attack.ended is None and step is not None:
@@ -161,8 +160,7 @@ class Views:
                 acting += acts
                 models[acts].add(verdict.model)
                 found.append((STEPS.index(step), verdict.mode == "enforce", verdict.updated, at, attack))
-            if at % AT_ONCE == 0:
-                await asyncio.sleep(PAUSE)
+            await turns.take()
         strongest = [_attack(each[4], self.clock()) for each in nlargest(STRONGEST, found)]
         return {
             "standing": len(found),
@@ -228,6 +226,19 @@ class Views:
             "verdicts": standing,
             "attacks": sum(standing.values()),
         }
+
+
+class _Turns:
+    """Work on a long list in turns with the calls."""
+
+    def __init__(self) -> None:
+        self._since = perf_counter()
+
+    async def take(self) -> None:
+        """Waits if it is the calls' turn."""
+        if perf_counter() - self._since > WORK:
+            await asyncio.sleep(PAUSE)
+            self._since = perf_counter()
 
 
 def _stranger(name: str) -> CallerRecord:
