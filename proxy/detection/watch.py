@@ -44,6 +44,8 @@ EARLY_BYTES = 4 * 2**20
 """Messages larger than this are looked at at once, so that they need not be kept."""
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
+PAUSE = 0.003
+"""Seconds that the event loop then has for calls."""
 
 _BLOCKED = "this caller's calls of this model are not answered at present; ask the operator of this service"
 
@@ -303,7 +305,7 @@ class Detection:
             if self.policy.stands(verdict, self._clock()):
                 found.append(verdict)
             if at % AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
         return found
 
     def standing_verdicts(self) -> list[Verdict]:
