@@ -8,15 +8,19 @@ export const TECHNIQUES = {
   inversion: { name: "Inversion", meaning: "rebuilding what the training data looked like" },
 };
 
+const NEAR = {
+  closeness: ["Closer than a sensor's noise", "near rows that close in on each other, as a search does at a boundary"],
+  selection: ["Goes on from the better answers", "near rows that follow up those whose answers moved, and drop the others"],
+  shape: ["Unlike any camera's rows", "near rows that lie in fewer directions than noise, and in more than a moving camera's"],
+  steps: ["Uneven steps", "near rows in large steps and then in small ones, as no camera takes them"],
+  order: ["Unusual order", "near rows that go on from earlier ones, neither at random nor along a path"],
+};
+
+const GRAPHS = { query_provenance: "by fingerprint", pooled_provenance: "by content" };
+
 const STATISTICS = {
-  "query_provenance.novelty": [
-    "Near-copies, by fingerprint",
-    "many rows that are near-copies of each other, growing as a search does",
-  ],
-  "pooled_provenance.novelty": [
-    "Near rows, by content",
-    "rows that huddle together as in a search, even through noise or brightness",
-  ],
+  ...nearRows("", ""),
+  ...nearRows("spread_", ", over several callers"),
   "search_progress.climb": ["Confidence climbs", "near rows whose confidence rises step by step"],
   "search_progress.fall": ["Confidence falls", "near rows whose confidence falls step by step, towards a wrong answer"],
   "search_progress.neighbourhoods": [
@@ -30,8 +34,19 @@ const STATISTICS = {
   "hardness.margins": ["Unusual certainty", "rows that the model is more, or less, sure of than of usual ones"],
   "hardness.entropies": ["Unusual spread of answers", "answers that are spread over the classes unlike usual ones"],
   "hardness.embedding": ["Other kind of data", "rows that look unlike what this model is usually asked"],
+  "hardness.pooled_margins": ["All callers: unusual certainty", "all callers' rows together are easier, or harder, than usual"],
+  "hardness.pooled_entropies": ["All callers: unusual spread", "all callers' answers together are spread unlike usual ones"],
+  "hardness.pooled_embedding": ["All callers: other kind of data", "all callers' rows together are unlike the usual ones"],
   "extraction_monitor.budget": ["Rows spent", "more distinct rows than a customer asks for"],
 };
+
+/** What is read off near rows of either graph, with the prefix of the statistics' names. */
+function nearRows(prefix, whose) {
+  const entries = Object.entries(GRAPHS).flatMap(([detector, by]) =>
+    Object.entries(NEAR).map(([what, [name, meaning]]) => [`${detector}.${prefix}${what}`, [`${name} (${by})`, meaning + whose]]),
+  );
+  return Object.fromEntries(entries);
+}
 
 /** { name, meaning } of a statistic; one of an operator's own has its own name only. */
 export function statistic(id) {
