@@ -133,7 +133,7 @@ def test_on_a_phone(phone: Tab) -> None:
     settled(page, "callers")
     accessible(page, "callers on a phone")
     page.get_by_role("link", name=f"forwarded_for:{ATTACKER}").click()
-    page.get_by_role("button", name="Block", exact=True).click()
+    page.get_by_role("button", name="Release", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
     box = dialog.bounding_box()
