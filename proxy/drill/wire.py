@@ -114,6 +114,12 @@ class Model:
         signature = self._signature(metadata)
         self.input = self._input_of(signature, input_name)
         self._number = signature.inputs[self.input].dtype
+        takes = signature.inputs[self.input].shape
+        if takes is not None and not signature.inputs[self.input].admits(
+            (takes[0] or 0, *scale.shape) if takes else ()
+        ):
+            sizes = ", ".join("any" if size is None else str(size) for size in takes)
+            raise UsageError(f"--data: rows of shape {scale.shape} do not fit; {name} takes {self.input} of ({sizes})")
         if NUMPY_DTYPES.get(self._number, np.dtype(object)).kind not in "fiu":
             raise UsageError(f"{name}: its input {self.input} takes no numbers; only images and tables can be drilled")
         self._dtype = NUMPY_DTYPES[self._number]
