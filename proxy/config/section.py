@@ -1,5 +1,6 @@
 """What all sections of the configuration have in common."""
 
+import copyreg
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -33,6 +34,10 @@ class Section(BaseModel):
     """A frozen part of the configuration that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+# Sections travel to the detectors' process.
+copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
 
 
 def freeze(value: dict[str, Any]) -> Mapping[str, Any]:
