@@ -36,13 +36,13 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
-# Sections travel to the detectors' process.
-copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
-
-
 def freeze(value: dict[str, Any]) -> Mapping[str, Any]:
     """A mapping that cannot be changed."""
     return MappingProxyType(value)
+
+
+copyreg.pickle(MappingProxyType, lambda mapping: (freeze, (dict(mapping),)))
+"""Sections travel to the detectors' process."""
 
 
 def plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:

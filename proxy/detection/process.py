@@ -56,18 +56,19 @@ class DetectorProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._began = self._due = 0.0
         self._wait = SOONEST / 2
+        self._problem = ""
 
     @property
     def running(self) -> bool:
         """Whether there is one. If it has just ended by itself, that is said once."""
         if self._child is not None and self._child.poll() is not None:
-            self._fell(f"exit code {self._child.returncode}")
+            self._fell(f"exit code {self._child.returncode} {self._problem}".rstrip())
         return self._child is not None
 
     async def start(self) -> bool:
         """Starts it, unless it is too early for that; False if it does not run."""
         if self._monotonic() >= self._due:
-            self._began = self._monotonic()
+            self._began, self._problem = self._monotonic(), ""
             try:
                 self._child = await asyncio.get_running_loop().run_in_executor(self._thread, _start)
             except OSError as error:
@@ -105,6 +106,7 @@ class DetectorProcess:
             child.stdin.flush()
             good, value = pickle.load(child.stdout)  # noqa: S301  # our own child
         except Exception as error:  # whatever it was, the two sides are out of step now
+            self._problem = repr(error)
             _end(child)
             raise EndedError from error
         if not good:
