@@ -30,6 +30,7 @@ from proxy.state import RedisStoreSettings
 from proxy.state.log import LogAwayError, Page, Record
 from proxy.state.redis_log import RedisLog
 from tests.detectors.made import SALT, natural, observed, walk
+from tests.processes import START_SECONDS
 from tests.redis_server import RedisServer, redis_server
 
 NOW = time.time()
@@ -114,7 +115,7 @@ async def process(
         made[0].feed.close()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Any], seconds: float = START_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.005)
