@@ -36,7 +36,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
-def freeze(value: dict[str, Any]) -> Mapping[str, Any]:
+def freeze(value: dict[str, Any]) -> MappingProxyType[str, Any]:
     """A mapping that cannot be changed."""
     return MappingProxyType(value)
 
