@@ -210,14 +210,18 @@ class Policy:
         return settings is not None and clusters is not None and len(clusters) > 0 and _enforced(settings, caller)
 
     def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
-        """How each row stands by the cluster that it belongs to."""
+        """How each row stands by the cluster that it belongs to, as far as that concerns the caller.
+
+        What one caller alone did is held against nobody else whose rows happen to be near.
+        """
         settings = self._models.get(model)
         clusters = self._clusters.get(model)
         if settings is None or clusters is None or not self._acts(model, settings, caller, now):
             return [CLEAR] * len(embeddings)
         standings = []
         for verdict in clusters.of(embeddings):
-            if verdict is not None and not self.manual.excused(model, caller, verdict.since):
+            theirs = verdict is not None and (len(verdict.callers) != 1 or caller in verdict.callers)
+            if verdict is not None and theirs and not self.manual.excused(model, caller, verdict.since):
                 verdict.settle(now)
                 standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id))
             else:
