@@ -34,7 +34,7 @@ Told = Callable[[Verdict, float], None]
 class Policy:
     """The verdicts of all models. For one thread: the event loop's.
 
-    Memory: MAX_VERDICTS; the one that runs out first goes, and is counted.
+    Memory: MAX_VERDICTS; when they are reached, the EVICTED_TOGETHER mildest and oldest go, and are counted.
 
     Args:
         told: of each verdict that is new or reached a new step, and of the time.
@@ -246,6 +246,8 @@ class Policy:
                 verdict.since, verdict.found_at = now, finding.reading.seen
             if not verdict.acted_at and verdict.step != "observe":
                 verdict.acted_at = finding.reading.seen
+            if subject.kind == "cluster" and finding.reading.cluster is not None:
+                verdict.callers = finding.reading.cluster.blamed
             self._told(verdict, now)
         return verdict
 
