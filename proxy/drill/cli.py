@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--direct", metavar="HOST:PORT", help="the model without protection: for comparison, and as judge"
     )
     where.add_argument("--admin", metavar="HOST:PORT", help="the target's admin port, where its verdicts are read")
-    where.add_argument("--admin-token-file", type=Path, metavar="FILE", help="the admin port's bearer token")
+    where.add_argument(
+        "--admin-token-file", type=Path, metavar="FILE", help="its bearer token (default: $TENSORWALL_ADMIN_TOKEN)"
+    )
     where.add_argument("--input", metavar="NAME", help="the model's input (default: its only one)")
     where.add_argument("--output", metavar="NAME", help="the output that is read (default: the first distribution)")
     where.add_argument("--logits", action="store_true", help="--output holds logits")

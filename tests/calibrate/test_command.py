@@ -7,6 +7,7 @@ import pytest
 
 from detectors.profile import Profile
 from proxy.__main__ import main
+from proxy.calibrate.sample import read
 from tests.processes import Backend
 from tests.protection.conftest import Protect
 from tests.protection.toy import predict
@@ -88,3 +89,18 @@ def test_unreadable_data_and_places(toy: Backend, tmp_path: Path, capsys: pytest
     printed = capsys.readouterr().err
     assert "Traceback" not in printed
     assert "shape (5,) is not (rows, ...)" in printed
+    np.save(tmp_path / "texts.npy", np.array(["a", "b"]))
+    np.save(tmp_path / "wide.npy", np.zeros((9, 5)))
+    for name in ("texts.npy", "wide.npy"):
+        assert command(toy, tmp_path / name, tmp_path / "out.json") == 2
+        assert "do not fit; toy takes x as float of shape (any, 4)" in capsys.readouterr().err
+
+
+def test_texts_are_read_as_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "texts.npy"
+    for array in (np.array(["\u00e9t\u00e9", "a"]), np.array([b"\xc3\xa9t\xc3\xa9", b"a"])):
+        for shape in ((2,), (2, 1)):
+            np.save(path, array.reshape(shape))
+            found = read(path, "x")
+            assert (found.dtype.kind, found.shape) == ("O", shape)
+            assert found.ravel().tolist() == ["\u00e9t\u00e9".encode(), b"a"]

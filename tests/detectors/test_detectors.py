@@ -1,5 +1,6 @@
 """Each detector finds what it is for, leaves alone what it should, and stays within its bounds."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -223,6 +224,19 @@ def test_a_profile_survives_its_file_and_refuses_others(profile: Profile, tmp_pa
             Profile.read(path)
     with pytest.raises(ProfileError, match="cannot be read"):
         Profile.read(path / "nowhere")
+    for changed, said in (
+        ({"salt": b"short"}, "salt: has 5 bytes and needs 16"),
+        ({"rate": 0.0}, "rate: 0.0 is no share"),
+        ({"levels": {"evasion": math.nan}}, "levels: are not all above 0"),
+        ({"shared": 0}, "shared: 0 is below 1"),
+        ({"nearest": ((0, 0.5),)}, "do not rise from 1 on"),
+        ({"nearest": ((1, 0.0),)}, "distances are not all above 0"),
+        ({"benign": replace(profile.benign, bandwidth=0.0)}, "bandwidth is not above 0"),
+    ):
+        path = path.with_name("changed.json")
+        replace(profile, **changed).write(path)
+        with pytest.raises(ProfileError, match=said):
+            Profile.read(path)
 
 
 def test_too_little_traffic_is_told(profile: Profile) -> None:

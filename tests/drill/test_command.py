@@ -238,7 +238,9 @@ def test_data_that_does_not_fit(toy: Backend, tmp_path: Path, capsys: pytest.Cap
         assert said in capsys.readouterr().err
 
 
-def test_the_admin_token_is_sent(toy: Backend, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_admin_token_is_sent(
+    toy: Backend, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Guarded(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known = self.headers["Authorization"] == "Bearer s3cret"
@@ -257,9 +259,12 @@ def test_the_admin_token_is_sent(toy: Backend, data: Path, tmp_path: Path, capsy
         admin = f"127.0.0.1:{server.server_port}"
         where = ["--target", toy.address, "--admin", admin, "--model", "toy", "--data", str(data)]
         attack = ["--attacks", "membership_confidence", "--budget", "40"]
+        monkeypatch.delenv("TENSORWALL_ADMIN_TOKEN", raising=False)
         assert main(["drill", *where, *attack]) == 2
         assert "--admin-token-file" in capsys.readouterr().err
         assert main(["drill", *where, *attack, "--admin-token-file", str(token)]) == 0
+        monkeypatch.setenv("TENSORWALL_ADMIN_TOKEN", "s3cret")
+        assert main(["drill", *where, *attack]) == 0
     finally:
         server.shutdown()
         server.server_close()

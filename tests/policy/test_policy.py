@@ -217,3 +217,14 @@ def test_a_reload_with_a_shorter_ladder_takes_its_last_step(configured: Configur
 def test_wrong_settings_are_told(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Detection.model_validate(settings)
+
+
+def test_a_verdict_on_a_cluster_is_told_with_its_callers(configured: Configured) -> None:
+    settings = configured()[0].settings("m")
+    assert settings is not None
+    seen: list[dict[str, Any]] = []
+    policy = Policy(lambda verdict, now: seen.append(verdict.to_json(now)))
+    policy.configure({"m": settings})
+    cluster = Cluster(np.zeros((1, DIMENSIONS), np.float32), 0.1, {"a": 4, "b": 1})
+    policy.judge("m", [found(4, Subject("cluster", "c"), cluster=cluster)], NOW)
+    assert [each["callers"] for each in seen if each["subject"]["kind"] == "cluster"] == [{"a": 4}]
