@@ -25,7 +25,7 @@ from detectors.hardness import EVERYBODY
 from detectors.novelty import VIEWS, Novelty, point
 from detectors.observation import Observation
 from detectors.profile import Profile
-from detectors.provenance import VIEWED
+from detectors.provenance import SPREAD, VIEWED
 from detectors.tail import REPORTED, Tail
 
 BATCH = 64
@@ -210,14 +210,16 @@ def _courses(
         parties = list(by_party.values())
         order = rng.permutation(len(parties))
         folds = [order[at::FOLDS] for at in range(FOLDS)]
-        for view in VIEWED[told.partition(".")[2]]:
+        kind = told.partition(".")[2]
+        most = REPORTED if kind == SPREAD else math.inf
+        for view in VIEWED[kind]:
             name = f"{told}{view}"
             highest = []
             for fold in folds:
                 measure = _novelty(view, [parties[at] for at in order if at not in set(fold)], rng)
                 highest += [max(measure(found) for trace in parties[at] for found in trace) for at in fold]
             novelty[name] = _novelty(view, parties, rng)
-            tails[name] = Tail.of(highest, profile.callers)
+            tails[name] = Tail.of(highest, profile.callers, most)
     return novelty, tails
 
 

@@ -6,7 +6,8 @@ nothing. What a party sent into a component is read as a trace (`detectors.cours
 other (*closeness*), whether later rows come from those with the better answers (*selection*), and how far its course
 is from any benign one in three views (*shape*, *steps*, *order*; `detectors.novelty`). A component of which no caller
 sent more than half is read as a whole, too, against benign components of that kind (*spread_...*), so that a search
-over many accounts is found.
+over many accounts is found; its views are reported and nothing more, since natural near rows of many callers lie in
+many ways, and what is done about a component is done to all who send such rows.
 
 Source: query provenance analysis, arXiv 2405.20641, which judges growing sequences by their shape, here without a
 learned classifier; fingerprints as loose edges are Blacklight's, arXiv 2006.14042. Found: decision-boundary walks,
