@@ -88,7 +88,7 @@ class Job(Section):
         low, high = self.model.range
         if self.norm == "inf" and self.epsilon.value > high - low:
             raise ValueError(
-                f"epsilon {self.epsilon.value} is larger than the inputs' range [{low}, {high}]; it is in units of the inputs"
+                f"epsilon {self.epsilon.value} is larger than the inputs' range [{low}, {high}], whose unit it has"
             )
         if self.epsilon.start > self.epsilon.value:
             raise ValueError(

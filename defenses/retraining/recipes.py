@@ -62,8 +62,8 @@ class Mart(Section):
 class Ibp(Section):
     """Loss on the worst case that interval bounds allow (Gowal et al. 2018, arXiv:1810.12715), with a certificate.
 
-    Only for L-inf, and for sequences of Dense, Conv2D, ReLU, Flatten, pooling and Dropout. The weight of the bound grows
-    with epsilon, from 0 to 1 - `clean`.
+    Only for L-inf, and for sequences of Dense, Conv2D, ReLU, Flatten, pooling and Dropout. The weight of the bound
+    grows with epsilon, from 0 to 1 - `clean`.
     """
 
     kind: Literal["ibp"]

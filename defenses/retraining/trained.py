@@ -20,6 +20,7 @@ class Trained:
         robust: accuracy of the candidate under the job's check on validation rows.
         clean: accuracy on the same rows.
         certified: share of the same rows that are right and provably stay so; None unless the method is `ibp`.
+        chief: whether this worker is the one that evaluates and publishes; true where there is only one.
     """
 
     candidate: Path
@@ -32,3 +33,4 @@ class Trained:
     robust: float
     clean: float
     certified: float | None
+    chief: bool
