@@ -5,6 +5,7 @@ tighter than bounding each logit (their section 3, "elision of the last layer").
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -20,6 +21,9 @@ _ACTIVATIONS = ("relu", "linear")
 
 def unsupported(layers: Sequence[Any]) -> str | None:
     """Why there are no bounds for a network, or None."""
+    for before, after in pairwise(layers):
+        if after.input is not before.output:
+            return f"the layer {after.name!r} does not follow on {before.name!r} alone"
     for layer in layers[:-1]:
         if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
             if _activation(layer) not in _ACTIVATIONS:

@@ -117,7 +117,7 @@ def _from_factory(source: ModelSource) -> Any:
 
 
 def _without_softmax(model: Any) -> tuple[Any, Any]:
-    """The model up to its logits, since a saturated softmax hides gradients; and the layer whose softmax was set aside."""
+    """The model up to its logits, as a saturated softmax hides gradients; and the layer whose softmax was set aside."""
     last = model.layers[-1]
     if isinstance(last, keras.layers.Softmax) or (
         isinstance(last, keras.layers.Activation) and last.activation is keras.activations.softmax

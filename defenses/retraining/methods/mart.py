@@ -15,7 +15,7 @@ _TINY = 1e-6
 
 @dataclass(frozen=True)
 class Mart:
-    """Wang et al. 2020, equation 11: boosted cross-entropy, and a divergence that counts most where a row is got wrong."""
+    """Wang et al. 2020, equation 11: boosted cross-entropy, and a divergence that counts most for rows got wrong."""
 
     recipe: recipes.Mart
 
