@@ -12,7 +12,7 @@ from defenses.retraining.sources import CapturedRows, NpzRows
 
 @dataclass(frozen=True)
 class Admitted:
-    """Attributes: rows, the training rows with those that were let in; added, how many; findings of the poison check."""
+    """Attributes: rows to train on, with those let in; added, how many; findings of the poison check."""
 
     rows: Rows
     added: int
@@ -31,8 +31,8 @@ def admit(source: CapturedRows, train: Rows, form: Form, seed: int) -> Admitted:
     if findings and source.poisoned == "refuse":
         told = "; ".join(f"{finding.who}: {finding.text}" for finding in findings[:10])
         raise DataError(
-            f"data.captured: {source.file} looks poisoned: {told}. Have these rows reviewed again, or leave the file out; "
-            "`poisoned: report` lets them in all the same"
+            f"data.captured: {source.file} looks poisoned: {told}. Have these rows reviewed again, or leave the file "
+            "out; `poisoned: report` lets them in all the same"
         )
     chosen = _capped(callers, source, len(train), seed)
     both = (np.concatenate([train.x, rows.x[chosen]]), np.concatenate([train.y, rows.y[chosen]]))
@@ -43,8 +43,8 @@ def _callers(source: CapturedRows, count: int) -> np.ndarray[tuple[int], np.dtyp
     with np.load(source.file, allow_pickle=False) as arrays:
         if "caller" not in arrays or arrays["caller"].shape != (count,):
             raise DataError(
-                f"data.captured: {source.file} does not say who sent each row (an array caller, one a row); make it with "
-                "tensorwall quarantine --labels"
+                f"data.captured: {source.file} does not say who sent each row (an array caller, one a row); make it "
+                "with tensorwall quarantine --labels"
             )
         return np.asarray(arrays["caller"], np.str_)
 

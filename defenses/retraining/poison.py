@@ -15,8 +15,8 @@ NEIGHBOURS = 10
 DISAGREE = 0.5
 """A caller whose rows disagree with their trusted neighbours this often is reported."""
 STILL, FAR = 0.02, 0.4
-"""Shares of the inputs' range: a value within STILL of the median in most suspect rows of a class, when that is FAR from
-the mean of the trusted rows of the class and rare among them, is part of a patch."""
+"""Shares of the inputs' range: a value within STILL of the median in most suspect rows of a class, when that is FAR
+from the mean of the trusted rows of the class and rare among them, is part of a patch."""
 PATCH_VALUES = 3
 LEAST_ROWS = 5
 _TRUSTED = 20_000

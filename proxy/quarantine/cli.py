@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("quarantine needs the extra capture: pip install 'tensorwall[capture]'", file=sys.stderr)
         return 2
     from proxy.capture.source import Source, SourceError
-    from proxy.retrain.quarantine import LabelsError, Quarantine, labelled, labels
+    from proxy.quarantine.sample import LabelsError, Quarantine, labelled, labels
 
     try:
         by_digest = None if arguments.labels is None else labels(arguments.labels)
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     try:
         partial = arguments.out.with_name(f".{arguments.out.name}.unfinished.npz")
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # its stub takes names for its own arguments
         partial.chmod(0o600)  # raw inputs
         partial.replace(arguments.out)
     except OSError as error:
