@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="the extra retrain is not installed")
 
-from defenses.retraining.captured import admit  # noqa: E402
-from defenses.retraining.data import DataError, Form, Rows  # noqa: E402
-from defenses.retraining.sources import CapturedRows  # noqa: E402
+from defenses.retraining.captured import admit
+from defenses.retraining.data import DataError, Form, Rows
+from defenses.retraining.sources import CapturedRows
 
 FORM = Form((8, 8, 1), 10, 0.0, 1.0)
 
