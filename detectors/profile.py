@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import blake2b
 from importlib.resources import files
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from detectors.benign import Benign
+from detectors.features.extractor import MIN_SALT
 from detectors.features.scaling import Scaling
 from detectors.findings import Finding, Reading, Technique
 from detectors.novelty import Novelty
@@ -80,9 +81,13 @@ class Profile:
             value = json.loads(path.read_text())
         except OSError as error:
             raise ProfileError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise ProfileError(f"{path}: is no profile: {error}; make one with tensorwall calibrate") from None
-        return cls._from(value, str(path))
+        made = cls._from(value, str(path))
+        mistake = made._mistake()
+        if mistake is not None:
+            raise ProfileError(f"{path}: is no whole profile ({mistake}); calibrate anew")
+        return made
 
     @classmethod
     def defaults(cls, model: str, salt: bytes) -> "Profile":
@@ -101,6 +106,10 @@ class Profile:
         made.touch(mode=0o600)
         made.write_text(json.dumps(self.to_json()) + "\n")
         made.replace(path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it is made of; what was worked out from it is worked out again."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @cached_property
     def digest(self) -> str:
@@ -191,3 +200,17 @@ class Profile:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProfileError(f"{where}: is no whole profile ({error!r}); calibrate anew") from None
+
+    def _mistake(self) -> str | None:
+        """What no calibration writes, and what detectors could not reckon with."""
+        counts = [count for count, _ in self.nearest]
+        held = {
+            f"salt: has {len(self.salt)} bytes and needs {MIN_SALT}": len(self.salt) >= MIN_SALT,
+            f"rate: {self.rate} is no share": 0 < self.rate < 1,
+            "levels: are not all above 0": all(0 < level < math.inf for level in self.levels.values()),
+            f"shared: {self.shared} is below 1": self.shared >= 1,
+            "nearest: numbers of rows do not rise from 1 on": [*counts] == sorted({*counts} - {0}),
+            "nearest: distances are not all above 0": all(0 < median < math.inf for _, median in self.nearest),
+            "benign: bandwidth is not above 0": 0 < self.benign.bandwidth < math.inf,
+        }
+        return next((mistake for mistake, holds in held.items() if not holds), None)

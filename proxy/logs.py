@@ -35,7 +35,7 @@ def event(log: logging.Logger, level: int, name: str, *, exc_info: bool = False,
         level: as in `logging`.
         name: what happened, fixed text.
         exc_info: adds the exception being handled as one field.
-        fields: strings, numbers, booleans, None, or lists of them.
+        fields: strings, numbers, booleans, None, or lists and dictionaries of them.
     """
     log.log(level, name, exc_info=exc_info, extra={"fields": fields})
 
@@ -128,6 +128,8 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value[:MAX_FIELDS]]
+    if isinstance(value, dict):
+        return {printable(str(key)): _plain(held) for key, held in list(value.items())[:MAX_FIELDS]}
     return printable(str(value))
 
 

@@ -1,6 +1,7 @@
 """What the target finds meanwhile: its verdicts, read off its admin port again and again."""
 
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from proxy.admin.client import TOKEN_VARIABLE
 from proxy.config.detection import STEPS, StepName
 from proxy.drill.wire import DrillError, UsageError
 from proxy.policy.verdict import harder
@@ -32,7 +34,7 @@ class Admin:
     Args:
         address: host:port.
         model: whose verdicts.
-        token: file with a bearer token, if the port wants one.
+        token: file with a bearer token; None: what the environment variable TENSORWALL_ADMIN_TOKEN holds, if anything.
 
     Raises:
         UsageError: the token cannot be read.
@@ -41,7 +43,8 @@ class Admin:
     def __init__(self, address: str, model: str, token: Path | None = None) -> None:
         self._address, self._model = address, model
         try:
-            self._headers = {} if token is None else {"Authorization": f"Bearer {token.read_text().strip()}"}
+            secret = os.environ.get(TOKEN_VARIABLE, "") if token is None else token.read_text()
+            self._headers = {"Authorization": f"Bearer {secret.strip()}"} if secret.strip() else {}
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--admin-token-file: {token} cannot be read: {error}") from None
 
@@ -73,7 +76,9 @@ class Admin:
                 return str(page.read().decode())
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
-                raise UsageError(f"--admin: {url} wants a token; name its file with --admin-token-file") from None
+                raise UsageError(
+                    f"--admin: {url} wants a token: set {TOKEN_VARIABLE}, or name a file with one as --admin-token-file"
+                ) from None
             raise DrillError(f"--admin: {url} answers {error.code} {error.reason}") from None
         except (OSError, ValueError) as error:
             raise DrillError(f"--admin: {url} does not answer: {error}") from None

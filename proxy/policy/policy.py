@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detectors.findings import Finding, Subject, Technique
 from detectors.observation import Floats
 from proxy.config.detection import STEPS, Detection, StepName
 from proxy.limits import share
+from proxy.policy.clusters import Clusters
 from proxy.policy.manual import Action, Manual
 from proxy.policy.standing import CLEAR, Standing
 from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
@@ -19,8 +17,6 @@ from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
 MAX_VERDICTS = 10_000
 EVICTED_TOGETHER = 100
 """Looking for the least costs something, so that more than one goes at a time."""
-MAX_CLUSTERS = 256
-"""Clusters that rows are compared with, each with some tens of members."""
 REMEMBERED = 32
 """Rows that a caller under a silent verdict for extraction is still told truly."""
 
@@ -34,7 +30,7 @@ Told = Callable[[Verdict, float], None]
 class Policy:
     """The verdicts of all models. For one thread: the event loop's.
 
-    Memory: MAX_VERDICTS; the one that runs out first goes, and is counted.
+    Memory: MAX_VERDICTS; when they are reached, the EVICTED_TOGETHER mildest and oldest go, and are counted.
 
     Args:
         told: of each verdict that is new or reached a new step, and of the time.
@@ -51,7 +47,7 @@ class Policy:
         self._models: Mapping[str, Detection] = {}
         self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()
         self._by_subject: dict[tuple[str, Subject], dict[Technique, Verdict]] = {}
-        self._clusters: dict[str, _Clusters] = {}
+        self._clusters: dict[str, Clusters] = {}
         self._spared: set[str] = set()
 
     def configure(self, models: Mapping[str, Detection]) -> None:
@@ -86,7 +82,7 @@ class Policy:
             concerned.append(verdict)
             if cluster is not None and verdict.level >= 0:
                 verdict.callers = cluster.blamed
-                self._clusters.setdefault(model, _Clusters()).put(verdict, cluster.members, cluster.radius)
+                self._clusters.setdefault(model, Clusters()).put(verdict, cluster.members, cluster.radius)
                 concerned += [
                     self._hold(model, settings, Subject("caller", caller), finding, now)
                     for caller in verdict.callers
@@ -198,7 +194,7 @@ class Policy:
         for each in verdict.evidence.values():
             cluster = each.finding.reading.cluster
             if verdict.subject.kind == "cluster" and cluster is not None and len(cluster.members):
-                self._clusters.setdefault(verdict.model, _Clusters()).put(verdict, cluster.members, cluster.radius)
+                self._clusters.setdefault(verdict.model, Clusters()).put(verdict, cluster.members, cluster.radius)
 
     def forget_clusters(self, model: str) -> None:
         """Rows of a model are compared with no cluster any more, until there is new evidence."""
@@ -210,14 +206,18 @@ class Policy:
         return settings is not None and clusters is not None and len(clusters) > 0 and _enforced(settings, caller)
 
     def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
-        """How each row stands by the cluster that it belongs to."""
+        """How each row stands by the cluster that it belongs to, as far as that concerns the caller.
+
+        What one caller alone did is held against nobody else whose rows happen to be near.
+        """
         settings = self._models.get(model)
         clusters = self._clusters.get(model)
         if settings is None or clusters is None or not self._acts(model, settings, caller, now):
             return [CLEAR] * len(embeddings)
         standings = []
         for verdict in clusters.of(embeddings):
-            if verdict is not None and not self.manual.excused(model, caller, verdict.since):
+            theirs = verdict is not None and (len(verdict.callers) != 1 or caller in verdict.callers)
+            if verdict is not None and theirs and not self.manual.excused(model, caller, verdict.since):
                 verdict.settle(now)
                 standings.append(_hardest(CLEAR, verdict.step, verdict, verdict.id))
             else:
@@ -246,6 +246,8 @@ class Policy:
                 verdict.since, verdict.found_at = now, finding.reading.seen
             if not verdict.acted_at and verdict.step != "observe":
                 verdict.acted_at = finding.reading.seen
+            if subject.kind == "cluster" and finding.reading.cluster is not None:
+                verdict.callers = finding.reading.cluster.blamed
             self._told(verdict, now)
         return verdict
 
@@ -299,55 +301,6 @@ class Policy:
             self._by_subject.pop((model, subject), None)
         if model in self._clusters:
             self._clusters[model].forget(verdict.id)
-
-
-class _Clusters:
-    """Members of the clusters on which verdicts stand, in one matrix."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[str, tuple[Verdict, Floats, float]] = OrderedDict()
-        self._members: Floats = np.zeros((0, 0), dtype=np.float32)
-        self._radii: Floats = np.zeros(0, dtype=np.float32)
-        self._owners: list[Verdict] = []
-        self._stale = False
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def put(self, verdict: Verdict, members: Floats, radius: float) -> None:
-        """Takes a cluster's members in their present state."""
-        self._held[verdict.id] = verdict, members, radius
-        self._held.move_to_end(verdict.id)
-        if len(self._held) > MAX_CLUSTERS:
-            self._held.popitem(last=False)
-        self._stale = True
-
-    def forget(self, verdict_id: str) -> None:
-        """Leaves one out."""
-        if self._held.pop(verdict_id, None) is not None:
-            self._stale = True
-
-    def of(self, embeddings: Floats) -> list[Verdict | None]:
-        """The cluster that each row belongs to."""
-        if self._stale:
-            self._members = np.concatenate([members for _, members, _ in self._held.values()] or [embeddings[:0]])
-            self._radii = np.concatenate(
-                [np.full(len(members), radius, np.float32) for _, members, radius in self._held.values()]
-                or [np.zeros(0, np.float32)]
-            )
-            self._owners = [verdict for verdict, members, _ in self._held.values() for _ in members]
-            self._stale = False
-        if not self._owners:
-            return [None] * len(embeddings)
-        squares: NDArray[np.float32] = (
-            (embeddings**2).sum(axis=1)[:, np.newaxis]
-            + (self._members**2).sum(axis=1)
-            - 2 * embeddings @ self._members.T
-        )
-        ratios = np.sqrt(squares.clip(0)) / self._radii
-        nearest = ratios.argmin(axis=1)
-        near = ratios[np.arange(len(ratios)), nearest] <= 1
-        return [self._owners[at] if is_near else None for at, is_near in zip(nearest.tolist(), near, strict=True)]
 
 
 def _id(key: Key, now: float) -> str:

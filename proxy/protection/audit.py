@@ -7,6 +7,7 @@ from defenses.output import OutputSpec, SemanticsMismatchError, audit_outputs, r
 from protos import tensor_pb2 as tensor
 from proxy.config.protection import InputRule, Model, OutputRule, Rules
 from proxy.protection.guards import all_rules
+from proxy.protection.replies import EVERY
 from proxy.protection.shield import keyed
 from proxy.signatures import Signature, Signatures, TensorSpec
 from proxy.tensors import NUMPY_DTYPES
@@ -71,7 +72,7 @@ def _of_outputs(rules: Rules, signatures: Signatures) -> Iterator[str]:
     for spec in specs:
         if spec.name in active:
             yield from _meaning(spec, active[spec.name])
-    yield from audit_outputs(specs, set(active))
+    yield from audit_outputs(specs, set(active) - {EVERY})
     yield from _evadable_noise(active, signatures)
 
 

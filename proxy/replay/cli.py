@@ -35,6 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     from proxy.replay.report import to_json, to_text
     from proxy.replay.tally import Tally
 
+    if arguments.json is not None and (not arguments.json.parent.is_dir() or arguments.json.is_dir()):
+        there = "it is a folder" if arguments.json.is_dir() else "its folder is not there"
+        print(f"--json: {arguments.json} cannot be written: {there}", file=sys.stderr)
+        return 2
     tally = Tally()
     began = time.monotonic()
     try:

@@ -101,6 +101,7 @@ class Tally:
         self.first = self.last = 0.0
         self.shares: dict[str, float] = {}
         self._call: RecordedCall | None = None
+        self._hits: set[Rule] = set()
 
     def begin(self, call: RecordedCall) -> None:
         """This call is looked at now."""
@@ -110,6 +111,7 @@ class Tally:
         self.rows += call.rows
         self.shares[call.model] = min(call.share, self.shares.get(call.model, 1.0))
         self._call = call
+        self._hits.clear()
         party = self._party(call.caller.id)
         if party is None:
             self.untold += 1
@@ -155,6 +157,10 @@ class Tally:
         return found
 
     def _hit(self, effect: Effect, rule: Rule, call: RecordedCall) -> None:
+        """Counts a call once, though verdicts on its caller, its groups and its rows may all say the same."""
+        if rule in self._hits:
+            return
+        self._hits.add(rule)
         effect.calls += 1
         effect.rows += call.rows
         share = self._add(effect, rule, call.caller.id, call.time)

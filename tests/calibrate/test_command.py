@@ -7,6 +7,7 @@ import pytest
 
 from detectors.profile import Profile
 from proxy.__main__ import main
+from proxy.calibrate.sample import read
 from tests.processes import Backend
 from tests.protection.conftest import Protect
 from tests.protection.toy import predict
@@ -54,9 +55,11 @@ def test_the_same_seed_learns_the_same_thresholds(toy: Backend, tmp_path: Path) 
         (("--logits",), 2, "name it with --output"),
         (("--key", "nothing"), 2, "has no array 'nothing'; it has x"),
         (("--model", "nobody"), 1, "NOT_FOUND"),
-        (("--input", "z"), 1, "INVALID_ARGUMENT"),
+        (("--input", "z"), 2, "--input: there is no 'z'; toy takes x"),
+        (("--output", "z"), 2, "--output: there is no 'z'; toy gives"),
+        (("--seed", "-1"), 2, "--seed: -1 is below 0"),
         (("--target", "127.0.0.1:1"), 1, "UNAVAILABLE"),
-        (("--callers", "5"), 1, "too few to say what is usual"),
+        (("--callers", "5"), 2, "too few to say what is usual"),
     ],
 )
 def test_mistakes_are_told(  # each of them before anything is written
@@ -70,7 +73,7 @@ def test_mistakes_are_told(  # each of them before anything is written
     data = tmp_path / "rows.npz"
     np.savez(data, x=ROWS)
     assert command(toy, data, tmp_path / "out.json", *more) == code
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
 
 
@@ -83,6 +86,21 @@ def test_unreadable_data_and_places(toy: Backend, tmp_path: Path, capsys: pytest
     assert command(toy, tmp_path / "flat.npy", tmp_path / "out.json") == 2
     np.save(tmp_path / "rows.npy", ROWS)
     assert command(toy, tmp_path / "rows.npy", tmp_path / "no" / "where.json") == 2
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "Traceback" not in printed
     assert "shape (5,) is not (rows, ...)" in printed
+    np.save(tmp_path / "texts.npy", np.array(["a", "b"]))
+    np.save(tmp_path / "wide.npy", np.zeros((9, 5)))
+    for name in ("texts.npy", "wide.npy"):
+        assert command(toy, tmp_path / name, tmp_path / "out.json") == 2
+        assert "do not fit; toy takes x as float of shape (any, 4)" in capsys.readouterr().err
+
+
+def test_texts_are_read_as_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "texts.npy"
+    for array in (np.array(["\u00e9t\u00e9", "a"]), np.array([b"\xc3\xa9t\xc3\xa9", b"a"])):
+        for shape in ((2,), (2, 1)):
+            np.save(path, array.reshape(shape))
+            found = read(path, "x")
+            assert (found.dtype.kind, found.shape) == ("O", shape)
+            assert found.ravel().tolist() == ["\u00e9t\u00e9".encode(), b"a"]

@@ -133,7 +133,7 @@ def test_together_they_find_it_and_both_act(start: Start, own_redis: RedisServer
     heard = [len(lines(each, "verdict of another proxy")) for each in pair]
     assert sorted(told) == [0, 1], "one of them reports it"
     assert [a + b for a, b in zip(told, heard, strict=True)] == [1, 1], "and the other knows"
-    assert sum(each.count("tensorwall_verdicts_reached_total") for each in pair) == 1
+    assert sum(each.count("tensorwall_attacks_total") for each in pair) == 1
 
 
 def test_a_block_survives_a_restart_and_is_known_to_who_comes_later(start: Start, own_redis: RedisServer) -> None:
@@ -167,7 +167,7 @@ def test_the_rows_before_a_start_count_and_are_not_reported_again(start: Start, 
     assert later.count("tensorwall_shared_rows_total", source="past") == 20 + HALF
     assert code(later) is grpc.StatusCode.PERMISSION_DENIED, "as the log says"
     assert not lines(later, "verdict")
-    assert later.count("tensorwall_verdicts_reached_total") == 0
+    assert later.count("tensorwall_attacks_total") == 0
     ask(later, ROWS[HALF : 2 * HALF], "10.0.0.2")
     until(partial(knows, later, 2), "the second caller's two halves put together")
     assert len(lines(later, "verdict")) == 1

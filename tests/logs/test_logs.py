@@ -38,6 +38,13 @@ def test_a_json_line_has_the_event_and_its_fields() -> None:
     assert line["time"].endswith("Z")
 
 
+def test_nested_fields_stay_objects() -> None:
+    line = json.loads(
+        written(NOTHING, ("verdict", {"subject": {"kind": "caller", "id": "a\nb"}, "evidence": [{"rows": 5}]}))
+    )
+    assert (line["subject"], line["evidence"]) == ({"kind": "caller", "id": "a\\nb"}, [{"rows": 5}])
+
+
 def test_plain_text_for_people() -> None:
     assert written(Log(format="text"), ("ready", {"model": "m"})).endswith('INFO    ready model="m"\n')
 

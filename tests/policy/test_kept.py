@@ -153,5 +153,5 @@ def test_rows_of_a_cluster_are_known_again(configured: Configured) -> None:
     one.judge("m", [found(7, Subject("cluster", "x"), cluster=Cluster(members, 0.1, {"a": 5}))], NOW)
     handed(one, other)
     rows = np.eye(4, DIMENSIONS, dtype=np.float32)
-    assert [each.step for each in other.row_standings("m", "z", rows, NOW)] == ["block"] * 3 + [None]
+    assert [each.step for each in other.row_standings("m", "a", rows, NOW)] == ["block"] * 3 + [None]
     assert step(other) == "block", "and who was part of it"

@@ -145,15 +145,23 @@ def test_a_group_is_held_a_step_milder(configured: Configured) -> None:
 def test_a_cluster_acts_on_its_rows_whoever_sends_them(configured: Configured) -> None:
     policy, _ = configured("silent")
     members = np.eye(3, DIMENSIONS, dtype=np.float32)
-    cluster = Cluster(members, 0.2, {"a": 40, "b": 2})
+    cluster = Cluster(members, 0.2, {"a": 40, "b": 3, "c": 2})
     assert not policy.watches_rows("m", "caller")
     policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=cluster)], NOW)
     assert policy.watches_rows("m", "caller")
     near, far = members[1] + np.float32(0.01), members[1] * np.float32(2)
     standings = policy.row_standings("m", "stranger", np.stack([near, far]), NOW)
     assert [each.echoes for each in standings] == [True, False]
-    assert (step(policy, "a"), step(policy, "b")) == ("coarsen", None), "two near rows are a coincidence"
+    assert (step(policy, "b"), step(policy, "c")) == ("coarsen", None), "two near rows are a coincidence"
     assert policy.row_standings("m", "stranger", near[np.newaxis], NOW + 151) == [CLEAR]
+
+
+def test_what_one_caller_did_alone_is_held_against_nobody_else(configured: Configured) -> None:
+    policy, _ = configured("silent")
+    members = np.eye(3, DIMENSIONS, dtype=np.float32)
+    policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=Cluster(members, 0.2, {"a": 40, "b": 2}))], NOW)
+    assert policy.row_standings("m", "stranger", members, NOW) == [CLEAR] * 3
+    assert all(each.echoes for each in policy.row_standings("m", "a", members, NOW))
 
 
 def test_silence_never_refuses(configured: Configured) -> None:
@@ -209,3 +217,14 @@ def test_a_reload_with_a_shorter_ladder_takes_its_last_step(configured: Configur
 def test_wrong_settings_are_told(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Detection.model_validate(settings)
+
+
+def test_a_verdict_on_a_cluster_is_told_with_its_callers(configured: Configured) -> None:
+    settings = configured()[0].settings("m")
+    assert settings is not None
+    seen: list[dict[str, Any]] = []
+    policy = Policy(lambda verdict, now: seen.append(verdict.to_json(now)))
+    policy.configure({"m": settings})
+    cluster = Cluster(np.zeros((1, DIMENSIONS), np.float32), 0.1, {"a": 4, "b": 1})
+    policy.judge("m", [found(4, Subject("cluster", "c"), cluster=cluster)], NOW)
+    assert [each["callers"] for each in seen if each["subject"]["kind"] == "cluster"] == [{"a": 4}]

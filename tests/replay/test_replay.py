@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import yaml
 
+from detectors.findings import Subject, Technique
 from detectors.profile import Profile
 from protos import prediction_log_pb2 as log
 from proxy.__main__ import main
 from proxy.capture.record import RecordedCall
 from proxy.capture.tfrecord import framed
+from proxy.config.detection import Response
+from proxy.policy import Verdict
+from proxy.replay.tally import Tally
 from tests.capture.made import MARK, call, write
 
 NOON = 1_800_000_000.0
@@ -121,6 +125,22 @@ def test_verdicts_follow_their_evidence_and_run_out(replaying: Replaying, tmp_pa
     assert "rows.count" in report["printed"]
 
 
+def test_a_call_counts_once_however_many_verdicts_say_the_same() -> None:
+    tally, response = Tally(), Response()
+    verdicts = [
+        Verdict(kind, "m", Subject(kind, "x"), Technique.EVASION, response, "enforce", False, NOON, NOON)
+        for kind in ("caller", "cluster")
+    ]
+    for at in range(3):
+        seen = call(NOON + at, ROWS[at : at + 2])
+        tally.begin(seen)
+        for verdict in verdicts:
+            tally.under(seen, verdict, "block", True)
+    (effect,) = tally.effects.values()
+    assert (effect.calls, effect.rows) == (3, 6)
+    assert [(share.calls, share.rows) for share in effect.callers.values()] == [(3, 6)]
+
+
 def test_steps_of_the_ladder_are_told_apart(replaying: Replaying, tmp_path: Path) -> None:
     ladder = [{"step": "observe", "score": 1, "ttl": 60}, {"step": "coarsen", "score": 2, "ttl": 600}]
     config = detection(tmp_path, policy={"extraction": {"answer": "silent", "ladder": ladder}})
@@ -178,6 +198,8 @@ def test_mistakes_are_told(replaying: Replaying, tmp_path: Path, capsys: pytest.
     config = tmp_path / "candidate.yaml"
     assert main(["replay", "--config", str(config), "--capture", str(tmp_path / "nowhere")]) == 2
     assert "no such file" in capsys.readouterr().err
+    assert main(["replay", "--config", "c", "--capture", "d", "--json", str(tmp_path / "no" / "where.json")]) == 2
+    assert "its folder is not there" in capsys.readouterr().err
     config.write_text("upstream: a:1\nlimits: 3\n")
     assert main(["replay", "--config", str(config), "--capture", str(tmp_path)]) == 2
     assert ":2: limits" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Was this row trained on? By the answer's confidence, or by how far the label holds around the row."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ from proxy.drill.attacks.asking import Asking, gather
 from proxy.drill.attacks.contract import Ended, Labels, Oracle, Outcome, Probabilities, Rows, Target, Technique
 
 Scores = NDArray[np.float64]
-Copies = Callable[[Rows, np.random.Generator], Rows]
 
 NOISES = (0.0, 0.05, 0.1, 0.2, 0.3)
 """Deviations of the noise on the copies of a row, in units of the pool's own deviation of each value."""
