@@ -1,0 +1,1 @@
+"""Hardening a model offline: it meets the proxy only through files."""
