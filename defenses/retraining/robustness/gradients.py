@@ -10,7 +10,7 @@ Norm = Literal["inf", "2"]
 
 
 def fgsm(subject: Subject, rows: Rows, labels: Labels, epsilon: float, norm: Norm = "inf") -> Rows:
-    """One step of length epsilon up the cross-entropy (Goodfellow et al. 2015, arXiv 1412.6572); the rows it ends at."""
+    """One step of length epsilon up the cross-entropy (Goodfellow et al. 2015, arXiv 1412.6572)."""
     import tensorflow as tf
 
     parts = []

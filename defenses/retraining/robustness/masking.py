@@ -4,6 +4,7 @@ Carlini et al. 2019 (arXiv 1902.06705) list them. Each contradiction between two
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from defenses.retraining.intervals import Right, difference
 
@@ -79,7 +80,7 @@ def _black_box(right: Mapping[str, Right], white_box: Sequence[str], black_box: 
 
 
 def _curve(curve: Sequence[tuple[float, Right]]) -> Iterator[str]:
-    for (small, before), (large, after) in zip(curve, curve[1:], strict=False):
+    for (small, before), (large, after) in pairwise(curve):
         gap = difference(after, before)
         if gap.value > TOLERANCE and gap.p < NOISE:
             yield (
