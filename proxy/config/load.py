@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from proxy.config.schema import Config
 
@@ -20,6 +20,7 @@ _VARIABLE = re.compile(r"\$(\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})")
 MAX_FILE_BYTES = 4 * 2**20
 
 KeyPath = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class ConfigError(Exception):
@@ -91,6 +92,15 @@ def parse(text: str, environment: Mapping[str, str], source: str = "configuratio
     Raises:
         ConfigError: naming `source`, the line, the key path and the remedy of every problem found.
     """
+    return parse_as(Config, text, environment, source, "the shortest one is `upstream: HOST:PORT`")
+
+
+def parse_as(form: type[Model], text: str, environment: Mapping[str, str], source: str, hint: str) -> Model:
+    """Checks a text against any form; `hint` ends the message for a text that is not even a mapping.
+
+    Raises:
+        ConfigError: as `parse`.
+    """
     if len(text) > MAX_FILE_BYTES:
         raise ConfigError(f"{source}: {len(text)} characters are more than a configuration may have ({MAX_FILE_BYTES})")
     try:
@@ -102,7 +112,7 @@ def parse(text: str, environment: Mapping[str, str], source: str = "configuratio
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{source}: a mapping is expected; the shortest one is `upstream: HOST:PORT`")
+        raise ConfigError(f"{source}: a mapping is expected; {hint}")
     reader = _Reader(environment)
     try:
         values = reader.read(root)
@@ -110,7 +120,7 @@ def parse(text: str, environment: Mapping[str, str], source: str = "configuratio
         raise ConfigError(f"{source}: an alias refers to itself or the nesting is too deep") from None
     if not reader.problems:
         try:
-            return Config.model_validate(values)
+            return form.model_validate(values)
         except ValidationError as error:
             reader.problems += _problems(error)
     raise ConfigError("\n".join(_line(source, reader.lines, path, text) for path, text in reader.problems))
@@ -122,13 +132,21 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     Raises:
         ConfigError: the file cannot be read, or is wrong.
     """
+    return parse(text_of(path), environment, str(path))
+
+
+def text_of(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; name a readable file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    return parse(text, environment, str(path))
 
 
 _WORDS = {

@@ -1,0 +1,110 @@
+"""One retraining run, from the job to the candidate and its manifest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from defenses.retraining import data, manifest, model
+from defenses.retraining.data import Datasets
+from defenses.retraining.job import Job
+from defenses.retraining.loop import Loop, TrainingError
+from defenses.retraining.model import Classifier
+from defenses.retraining.trained import Trained
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose inputs were read and checked.
+
+    Attributes:
+        job: as asked for.
+        strategy: of tf.distribute.
+        chief: whether this worker writes the files.
+        classifier: the model, within the strategy's scope.
+        rows: of the job.
+        loop: at the step where it was left, or at 0.
+    """
+
+    job: Job
+    strategy: Any
+    chief: bool
+    classifier: Classifier
+    rows: Datasets
+    loop: Loop
+
+
+def prepare(job: Job, strategy: Any = None) -> Prepared:
+    """Reads and checks everything, and makes the output folder.
+
+    Args:
+        job: what to do.
+        strategy: of tf.distribute, instead of the job's.
+
+    Raises:
+        ModelError, DataError, TrainingError, CheckpointError: with the remedy.
+    """
+    keras.utils.set_random_seed(job.seed)
+    strategy = strategy or _strategy(job)
+    with strategy.scope():
+        classifier = model.load(job.model)
+    form = data.Form(classifier.shape, classifier.classes, classifier.lower, classifier.upper)
+    rows = data.load(job.data, form, job.seed)
+    try:
+        job.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"output: {job.output} cannot be made: {error.strerror}; name another folder") from None
+    chief = _chief(strategy)
+    loop = Loop(job, classifier, rows.train, rows.validation, strategy, chief)
+    return Prepared(job, strategy, chief, classifier, rows, loop)
+
+
+def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: None) -> Trained:
+    """Trains to the end, and writes candidate and manifest.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    job, loop, now = prepared.job, prepared.loop, prepared.loop.progress
+    loop.run(step_done)
+    candidate, written = job.output / "candidate.keras", job.output / "manifest.json"
+    result = Trained(
+        candidate=candidate,
+        metrics=job.output / "metrics.jsonl",
+        manifest=written,
+        steps=now.step,
+        seconds=now.seconds,
+        ended=now.ended,
+        best_step=now.best_step,
+        robust=loop.checked["robust"],
+        clean=loop.checked["clean"],
+        certified=loop.checked.get("certified"),
+        chief=prepared.chief,
+    )
+    if prepared.chief:
+        prepared.classifier.save(candidate)
+        results = {"steps": now.step, "seconds": now.seconds, "ended": now.ended, "best_step": now.best_step}
+        checked = {"check": loop.checked, "candidate": manifest.sha256(candidate)}
+        manifest.write(written, job, prepared.rows, results | checked)
+    loop.remove_checkpoint()
+    return result
+
+
+def _strategy(job: Job) -> Any:
+    if job.strategy == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if job.strategy == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _chief(strategy: Any) -> bool:
+    """By TF_CONFIG: the task `chief`, or worker 0 where there is none."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
+    )

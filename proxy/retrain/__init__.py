@@ -1,0 +1,1 @@
+"""The command `tensorwall retrain`; what it runs is `defenses.retraining`."""

@@ -1,0 +1,74 @@
+"""`tensorwall retrain`: one adversarial-retraining run, start to end."""
+
+import argparse
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from defenses.retraining.job import Job
+from proxy.config.load import ConfigError, parse_as, text_of
+
+_NEEDS = ("tensorflow", "tqdm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument(
+        "--job", required=True, type=Path, metavar="FILE", help="what to train, on what, and how (YAML)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="read and check everything, train nothing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    if any(find_spec(name) is None for name in _NEEDS):
+        print("retrain needs the extra retrain: pip install 'tensorwall[retrain]'", file=sys.stderr)
+        return 2
+    try:
+        hint = "docs/retraining.md has a whole job"
+        job = parse_as(Job, text_of(arguments.job), os.environ, str(arguments.job), hint)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return _retrain(job, arguments.job, arguments.dry_run)
+
+
+def _retrain(job: Job, source: Path, dry_run: bool) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on the machine
+    from tqdm import tqdm
+
+    from defenses.retraining import run
+    from defenses.retraining.checkpoint import CheckpointError
+    from defenses.retraining.data import DataError
+    from defenses.retraining.loop import TrainingError
+    from defenses.retraining.model import ModelError
+
+    sys.path.append(str(Path.cwd()))  # factories that lie beside the job
+    try:
+        prepared = run.prepare(job)
+    except (CheckpointError, DataError, ModelError, TrainingError) as error:
+        print(f"{source}: {error}", file=sys.stderr)
+        return 2
+    loop, rows = prepared.loop, prepared.rows
+    print(
+        f"{job.name}: {job.method.kind}, L{job.norm} {job.epsilon.value:g}, {len(rows.train):,} rows to train on, "
+        f"{len(rows.validation):,} to check, {loop.steps:,} steps of {job.training.batch} rows"
+    )
+    if dry_run:
+        return 0
+    if loop.progress.step:
+        print(f"going on from step {loop.progress.step:,}")
+    with tqdm(total=loop.steps, initial=loop.progress.step, desc="training", unit="step", disable=None) as progress:
+        try:
+            trained = run.train(prepared, lambda step: progress.update(step - progress.n))
+        except TrainingError as error:
+            print(error, file=sys.stderr)
+            return 1
+    certified = "" if trained.certified is None else f", {trained.certified:.1%} certified"
+    print(
+        f"{trained.steps:,} steps in {trained.seconds:,.0f} s (ended by {trained.ended}); on validation rows "
+        f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}\n"
+        f"{trained.candidate}"
+    )
+    return 0
