@@ -31,10 +31,11 @@ def calibration_error(scores: Scores, labels: Labels, bins: int = BINS) -> float
 
 
 def membership_advantage(members: Scores, member_labels: Labels, others: Scores, other_labels: Labels) -> float:
-    """Advantage of an attacker who takes rows answered confidently for training rows (Yeom et al. 2018, arXiv 1709.01604).
+    """Advantage of an attacker who takes what is answered confidently for training rows.
 
-    The threshold on the confidence in the true class is found on one half of the rows and judged on the other; the mean
-    of both ways. Adversarial training is known to raise it (Song et al. 2019, arXiv 1905.10291).
+    Yeom et al. 2018 (arXiv 1709.01604). The threshold on the confidence in the true class is found on one half of the
+    rows and judged on the other; the mean of both ways. Adversarial training is known to raise it (Song et al. 2019,
+    arXiv 1905.10291).
 
     Args:
         members: logits (n, classes) of rows that were trained on, with their labels.

@@ -5,13 +5,13 @@ class id, the class's name. A signature of serialized tf.Example is rebuilt from
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defenses.retraining.model import Classifier
 from defenses.retraining.robustness.subject import Rows, distribution
 from defenses.retraining.signatures import Signature, SignatureError, differences, read_signatures
 
@@ -22,20 +22,12 @@ ALIKE = 1e-3
 """How far a served model's outputs may be from what they are taken for."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What is to be written: a Keras model, and what its output is."""
-
-    model: Any
-    probabilities: bool = False
-
-
-def export_like(served: Path, exported: Exported, rows: Rows, folder: Path) -> None:
+def export_like(served: Path, classifier: Classifier, rows: Rows, folder: Path) -> None:
     """Writes a SavedModel to `folder` with the signatures of the one in `served`.
 
     Args:
         served: version folder of the served model.
-        exported: the retrained model, which takes rows as the served one does.
+        classifier: the retrained model, which takes rows as the served one does.
         rows: (n, ...) a few rows of many classes, from which the meaning of outputs is learned.
         folder: written; must not exist.
 
@@ -50,9 +42,10 @@ def export_like(served: Path, exported: Exported, rows: Rows, folder: Path) -> N
     if unknown:
         raise SignatureError(f"{served}: signature {unknown[0]} cannot be run, so it cannot be rebuilt")
     module = tf.Module()
-    module.model = exported.model
+    module.model = classifier.whole
     built = {
-        name: _rebuilt(name, signature, loaded.signatures[name], exported, rows) for name, signature in promised.items()
+        name: _rebuilt(name, signature, loaded.signatures[name], classifier, rows)
+        for name, signature in promised.items()
     }
     tf.saved_model.save(module, str(folder), signatures=built)
     _name_methods(folder, {name: signature.method for name, signature in promised.items()})
@@ -61,13 +54,13 @@ def export_like(served: Path, exported: Exported, rows: Rows, folder: Path) -> N
         raise SignatureError(f"the exported model differs from {served}: {'; '.join(wrong)}")
 
 
-def _rebuilt(name: str, promised: Signature, function: Any, exported: Exported, rows: Rows) -> Any:
+def _rebuilt(name: str, promised: Signature, function: Any, classifier: Classifier, rows: Rows) -> Any:
     import tensorflow as tf
 
     if len(promised.inputs) != 1:
         raise SignatureError(f"signature {name} has {len(promised.inputs)} inputs; only one can be rebuilt")
     ((argument, tensor),) = promised.inputs.items()
-    shape = exported.model.input_shape[1:]
+    shape = classifier.shape
     if tensor.dtype == "string":
         feature = _feature(name, function, shape)
         served_rows = tf.constant(_examples(feature, rows))
@@ -93,8 +86,7 @@ def _rebuilt(name: str, promised: Signature, function: Any, exported: Exported, 
     shapes = {key: output.shape for key, output in promised.outputs.items()}
 
     def run(values: Any) -> dict[str, Any]:
-        answer = tf.cast(exported.model(take(values), training=False), tf.float32)
-        logits = tf.math.log(tf.maximum(answer, 1e-30)) if exported.probabilities else answer
+        logits = classifier.logits(take(values))
         return {key: tf.ensure_shape(meaning(logits), shapes[key]) for key, meaning in meanings.items()}
 
     spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=argument)

@@ -4,26 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from defenses.retraining.after import Requirements
 from defenses.retraining.evaluation import CLEAN, Evaluation
 from defenses.retraining.intervals import difference
 from defenses.retraining.signatures import Signature, differences
-
-
-class Requirements(BaseModel):
-    """What a candidate must fulfil to be published."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    robust_gain: float = Field(default=0.02, ge=0, le=1)
-    """least rise of robust accuracy over the served model's, on the same rows; 0.02 is two points"""
-    clean_loss: float = Field(default=0.02, ge=0, le=1)
-    """largest fall of clean accuracy"""
-    significance: float = Field(default=0.05, gt=0, lt=1)
-    """the rise must be less probable than this if there were none (McNemar's exact test)"""
-    least_rows: int = Field(default=100, ge=1)
-    """rows without which nothing is decided"""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,14 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from defenses.retraining.job import Job
 from proxy.config.load import ConfigError, parse_as, text_of
+
+if TYPE_CHECKING:
+    from defenses.retraining.data import Datasets
+    from defenses.retraining.trained import Trained
 
 _NEEDS = ("tensorflow", "tqdm")
 
@@ -71,4 +76,21 @@ def _retrain(job: Job, source: Path, dry_run: bool) -> int:
         f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}\n"
         f"{trained.candidate}"
     )
-    return 0
+    return _conclude(job, trained, rows) if job.publish is not None and trained.chief else 0
+
+
+def _conclude(job: Job, trained: "Trained", rows: "Datasets") -> int:
+    from defenses.retraining.conclude import conclude
+    from defenses.retraining.publish import PublishError
+    from defenses.retraining.robustness.ensemble import EnsembleError
+    from defenses.retraining.robustness.subject import SubjectError
+    from defenses.retraining.schedule import ScheduleError
+    from defenses.retraining.signatures import SignatureError
+
+    try:
+        conclusion = conclude(job, trained, rows, say=print)
+    except (PublishError, SubjectError, EnsembleError, ScheduleError, SignatureError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{conclusion.outcome}\n{conclusion.report}")
+    return 0 if conclusion.passed else 1

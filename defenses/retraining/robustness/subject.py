@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from defenses.retraining.model import Classifier
+
 Rows = NDArray[np.float32]
 """(n, ...) as the model takes them."""
-Labels = NDArray[np.int64]
+Labels = NDArray[np.integer[Any]]
 """(n,) class ids."""
 Scores = NDArray[np.float32]
 """(n, classes), logits or their like: what is right about them is their order and, after a softmax, their size."""
@@ -57,23 +60,11 @@ def batches(rows: Rows) -> list[Any]:
     return [tf.convert_to_tensor(rows[at : at + BATCH], tf.float32) for at in range(0, len(rows), BATCH)]
 
 
-def of_keras(name: str, model: Any, *, probabilities: bool = False, low: float = 0.0, high: float = 1.0) -> Subject:
-    """A Keras model of one input and one output.
-
-    Args:
-        name: of the subject.
-        model: run as in inference.
-        probabilities: its output has been through a softmax; the attacks then climb on the logarithm.
-        low, high: of the values of a row.
-    """
+def of_classifier(name: str, classifier: "Classifier") -> Subject:
+    """A Keras model, as it is in inference."""
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
-    def logits(rows: Any) -> Any:
-        answer = tf.cast(model(rows, training=False), tf.float32)
-        return _logarithm(answer) if probabilities else answer
-
-    return Subject(name, logits, low, high)
+    return Subject(name, tf.function(classifier.logits, reduce_retracing=True), classifier.lower, classifier.upper)
 
 
 def of_saved_model(
