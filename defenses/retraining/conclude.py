@@ -17,7 +17,6 @@ from defenses.retraining.data import Datasets, Form, Rows
 from defenses.retraining.evaluation import Evaluation, Material, Plan, evaluate
 from defenses.retraining.export import export_like
 from defenses.retraining.gates import Decision, judge, passed
-from defenses.retraining.intervals import Right
 from defenses.retraining.job import Job
 from defenses.retraining.model import Classifier
 from defenses.retraining.publish import PublishError, Versions, publishing
@@ -33,8 +32,6 @@ from defenses.retraining.warmup import write_warmup
 MEMBERS = 1000
 """Training rows for membership inference, at most."""
 Say = Callable[[str], None]
-BlackBox = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], Right]
-"""Adversarial rows (n, ...) and labels (n,) -> which are answered right by a model that is reached in another way."""
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def _page(
     yield "<h2>Before and after</h2>"
     yield (
         f"<p>{len(candidate.labels):,} rows, {'L-inf' if plan.norm == 'inf' else 'L2'} radius {plan.epsilon:g}. "
-        "Accuracy with 95&nbsp;% intervals (Wilson); the change with that of paired rows (Agresti and Min). The attacks of the "
-        "ensemble run one after the other on what is left, so each counts all before it.</p>"
+        "Accuracy with 95&nbsp;% intervals (Wilson); the change with that of paired rows (Agresti and Min). "
+        "The attacks of the ensemble run one after the other on what is left, so each counts all before it.</p>"
     )
     yield _accuracies(candidate, served)
     yield _others(candidate, served)
