@@ -165,12 +165,11 @@ class Loop:
         return self.progress.step < self._job.epsilon.ramp_epochs * self._per_epoch
 
     def _measure(self) -> dict[str, float]:
-        job, rows = self._job, self._validation
-        ball = attacks.Ball(job.norm, job.epsilon.value, self._classifier.lower, self._classifier.upper)
+        rows = self._validation
         sums: dict[str, float] = {}
         for first in range(0, len(rows), _CHECK_BATCH):
             part = rows.take(slice(first, first + _CHECK_BATCH))
-            for name, count in self._counts(tf.constant(part.x), tf.constant(part.y), ball).items():
+            for name, count in self._counts(tf.constant(part.x), tf.constant(part.y)).items():
                 sums[name] = sums.get(name, 0.0) + float(count)
         return {name: count / len(rows) for name, count in sums.items()}
 
@@ -180,8 +179,9 @@ class Loop:
             self._counting = tf.function(self._count, autograph=False)
         return self._counting  # type: ignore[no-any-return]
 
-    def _count(self, x: Any, y: Any, ball: attacks.Ball) -> dict[str, Any]:
-        check, logits = self._job.training.check, self._classifier.logits
+    def _count(self, x: Any, y: Any) -> dict[str, Any]:
+        job, check, logits = self._job, self._job.training.check, self._classifier.logits
+        ball = attacks.Ball(job.norm, job.epsilon.value, self._classifier.lower, self._classifier.upper)
         _, fooled = attacks.pgd_restarts(logits, x, y, ball, check.steps, check.restarts, self._job.seed)
         right = {"clean": ~attacks.wrong(logits(x), y), "robust": ~fooled}
         if self._certify:

@@ -110,7 +110,8 @@ class Stepper:
         def gradients(x: Tensor, y: Tensor, index: Tensor, epsilon: Tensor, clock: Tensor, attacked: Tensor) -> Any:
             mine, loss, right = local_gradients(attacked, x, y, index, epsilon, _replica())
             context = tf.distribute.get_replica_context()
-            total, loss, right, clock = context.all_reduce("sum", [mine, loss, right, clock])
+            # A sum over replicas needs values that lie on each replica's own device.
+            total, loss, right, clock = context.all_reduce("sum", [mine, loss, right, tf.identity(clock)])
             if (bound := self._job.training.optimizer.clip_norm) is not None:
                 total, _ = tf.clip_by_global_norm(total, bound)
             return total, loss, right, clock / replicas
