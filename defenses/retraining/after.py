@@ -36,11 +36,21 @@ class Requirements(Section):
     least_rows: int = Field(100, ge=1, description="rows without which nothing is decided")
 
 
+class Watching(Section):
+    """The proxy's metrics are looked at after a publication; if callers are worse off, the version is withdrawn."""
+
+    metrics: str = Field(description="URL of the proxy's /metrics, or a file of the same text")
+    seconds: Positive = Field(300.0, description="that the new version is watched")
+    failed_share: Share = Field(0.01, description="by which the share of failed calls may rise")
+    slower: float = Field(3.0, gt=1, description="by which factor the model server's mean latency may rise")
+
+
 class Publishing(Section):
     """Where a candidate goes that passes the gates."""
 
     base: Path = Field(description="folder of the model's versions, which the model server watches")
     output: str | None = Field(None, description="of the served model that is attacked; default: its logits")
+    watch: Watching | None = Field(None, description="absent: the version stays, whatever happens")
     textfile: Path | None = Field(
         None, description="of node_exporter's textfile collector, NAME.prom: gets the time of the last success"
     )

@@ -1,6 +1,7 @@
 """From a candidate to its publication: evaluate it and the served model, ask the gates, report, publish."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from defenses.retraining import data, model
+from defenses.retraining import data, live, model
 from defenses.retraining.card import card_of, write_card
 from defenses.retraining.data import Datasets, Form, Rows
 from defenses.retraining.evaluation import Evaluation, Material, Plan, evaluate
 from defenses.retraining.export import export_like
 from defenses.retraining.gates import Decision, judge, passed
 from defenses.retraining.job import Job
+from defenses.retraining.live import LiveError
 from defenses.retraining.model import Classifier
 from defenses.retraining.publish import PublishError, Versions, publishing
 from defenses.retraining.report import write_report
@@ -66,7 +68,7 @@ def conclude(
         say: told of each step.
 
     Raises:
-        DataError, EnsembleError, ModelError, PublishError, ScheduleError, SignatureError, SubjectError: with the
+        DataError, EnsembleError, LiveError, ModelError, PublishError, ScheduleError, SignatureError, SubjectError: with the
             remedy.
     """
     assert job.publish is not None
@@ -95,8 +97,10 @@ def conclude(
         )
         version = None
         if passed(decisions) and not dry_run:
-            version = versions.publish(lambda aside: _complete(job, made, aside, card, material))
-            if job.publish.textfile is not None:
+            version, complaints = _published(job, versions, lambda aside: _complete(job, made, aside, card, material))
+            if complaints:
+                decisions.append(Decision("live metrics", False, " ".join(complaints)))
+            elif job.publish.textfile is not None:
                 note_success(job.publish.textfile, job.name, time.time())
         outcome = _outcome(decisions, folder, version)
         report = write_report(
@@ -174,6 +178,26 @@ def _complete(job: Job, made: Path, aside: Path, card: dict[str, Any], material:
     shutil.copytree(made, aside)
     write_warmup(aside, job.name, read_signatures(aside), material.rows)
     write_card(aside, card)
+
+
+def _published(job: Job, versions: Versions, write: Callable[[Path], None]) -> tuple[Path | None, list[str]]:
+    """The version's folder, or why it was withdrawn again."""
+    watch = job.publish.watch if job.publish is not None else None
+    if watch is None:
+        return versions.publish(write), []
+    token = os.environ.get("TENSORWALL_ADMIN_TOKEN")
+    before = live.read(watch.metrics, job.name, token)
+    version = versions.publish(write)
+    time.sleep(watch.seconds)
+    try:
+        after = live.read(watch.metrics, job.name, token).since(before)
+        complaints = live.worse(before, after, watch.failed_share, watch.slower)
+    except LiveError as error:
+        complaints = [f"nobody can say how callers fare: {error}."]
+    if not complaints:
+        return version, []
+    versions.withdraw(int(version.name))
+    return None, complaints
 
 
 def _outcome(decisions: list[Decision], served: Path, version: Path | None) -> str:

@@ -47,11 +47,15 @@ class Difference(NamedTuple):
 
 
 def share(right: Right, level: float = LEVEL) -> Share:
-    """Accuracy with its interval by Wilson (1927), which holds near 0 and 1 as well. Raises ValueError: no rows."""
-    rows = len(right)
+    """Accuracy with its interval. Raises ValueError: no rows."""
+    return wilson(int(right.sum()), len(right), level)
+
+
+def wilson(hits: int, rows: int, level: float = LEVEL) -> Share:
+    """A share with its interval by Wilson (1927), which holds near 0 and 1 as well. Raises ValueError: no rows."""
     if not rows:
-        raise ValueError("an accuracy needs at least one row")
-    value = float(right.mean())
+        raise ValueError("a share needs at least one row")
+    value = hits / rows
     z = _quantile(level)
     centre = (value + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * math.sqrt(value * (1 - value) / rows + z * z / (4 * rows * rows))

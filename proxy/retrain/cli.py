@@ -119,6 +119,7 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
 def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> int:
     from defenses.retraining.conclude import conclude
     from defenses.retraining.data import DataError
+    from defenses.retraining.live import LiveError
     from defenses.retraining.model import ModelError
     from defenses.retraining.publish import PublishError
     from defenses.retraining.robustness.ensemble import EnsembleError
@@ -130,6 +131,7 @@ def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> 
     except (
         DataError,
         EnsembleError,
+        LiveError,
         ModelError,
         PublishError,
         ScheduleError,
