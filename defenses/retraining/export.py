@@ -102,15 +102,17 @@ def _meanings(name: str, answers: Mapping[str, NDArray[Any]], promised: Signatur
     }
     if not floats:
         raise SignatureError(f"signature {name} answers no scores, from which its other outputs could be told")
-    top = next(iter(floats.values())).argmax(axis=1)
+    scores = next(iter(floats.values()))
     return {
-        key: _meaning(f"signature {name}: output {key}", value, top, promised.outputs[key].dtype)
+        key: _meaning(f"signature {name}: output {key}", value, scores, promised.outputs[key].dtype)
         for key, value in answers.items()
     }
 
 
-def _meaning(what: str, value: NDArray[Any], top: NDArray[Any], dtype: str) -> Answer:
+def _meaning(what: str, value: NDArray[Any], scores: NDArray[Any], dtype: str) -> Answer:
     import tensorflow as tf
+
+    top = scores.argmax(axis=1)
 
     if value.dtype.kind == "f" and value.ndim == 2 and (value.argmax(axis=1) == top).all():
         if distribution(value):
@@ -128,24 +130,20 @@ def _meaning(what: str, value: NDArray[Any], top: NDArray[Any], dtype: str) -> A
     if value.dtype.kind == "O" and value.ndim == 1:
         own = {int(label): text for label, text in zip(top, value, strict=True)}
         if all(own[int(label)] == text for label, text in zip(top, value, strict=True)):
-            return _names(what, own)
+            return _names(what, [own.get(label) for label in range(scores.shape[1])])
     raise SignatureError(
         f"{what} is none of logits, probabilities, highest probability, class ids and class names of its rows, "
         "so it cannot be rebuilt for the retrained model"
     )
 
 
-def _names(what: str, own: Mapping[int, bytes]) -> Answer:
+def _names(what: str, names: list[bytes | None]) -> Answer:
     import tensorflow as tf
 
-    def answer(logits: Any) -> Any:
-        classes = logits.shape[-1]
-        missing = sorted(set(range(classes)) - own.keys())
-        if missing:
-            raise SignatureError(f"{what}: no row was answered with class {missing[0]}, so its name is unknown")
-        return tf.gather(tf.constant([own[label] for label in range(classes)]), tf.argmax(logits, axis=-1))
-
-    return answer
+    if None in names:
+        raise SignatureError(f"{what}: no row was answered with class {names.index(None)}, so its name is unknown")
+    known = tf.constant(names)
+    return lambda logits: tf.gather(known, tf.argmax(logits, axis=-1))
 
 
 def _feature(name: str, function: Any, shape: tuple[int, ...]) -> str:

@@ -59,19 +59,19 @@ class Versions:
         """
         self._sweep()
         number = max([0, *self.numbers(), *self._withdrawn()]) + 1
-        with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=self.base, ignore_cleanup_errors=True) as aside:
-            made = Path(aside) / str(number)
-            try:
+        final = self.base / str(number)
+        try:
+            with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=self.base, ignore_cleanup_errors=True) as aside:
+                made = Path(aside) / str(number)
                 write(made)
                 if not (made / "saved_model.pb").is_file():
                     raise PublishError(f"{made} was written without a saved_model.pb")
                 _readable(made)
                 _sync(made)
-                final = self.base / str(number)
                 made.rename(final)  # of one file system, and so atomic
                 _sync_folder(self.base)
-            except OSError as error:
-                raise PublishError(f"version {number} cannot be written to {self.base}: {error.strerror}") from None
+        except OSError as error:
+            raise PublishError(f"version {number} cannot be written to {self.base}: {error.strerror}") from None
         return final
 
     def withdraw(self, number: int) -> Path:

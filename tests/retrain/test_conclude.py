@@ -11,9 +11,12 @@ from defenses.retraining.conclude import Conclusion, conclude
 from defenses.retraining.data import Datasets, Rows
 from defenses.retraining.job import Job
 from defenses.retraining.publish import PublishError, publishing
+from defenses.retraining.robustness.gradients import fgsm
+from defenses.retraining.robustness.subject import of_classifier
 from defenses.retraining.schedule import last_success
 from defenses.retraining.trained import Trained
-from tests.defenses.retraining.subjects import EPSILON, digits, save_served, trained
+from proxy.retrain.through import right_through
+from tests.defenses.retraining.subjects import EPSILON, classifier, digits, save_served, trained
 from tests.embedded.conftest import connect
 from tests.embedded.requests import predict, spec
 from tests.processes import serving_backend
@@ -68,7 +71,10 @@ def published(folder: Path, base: Path, robust: bool = True, dry_run: bool = Fal
 
 
 def test_the_server_goes_over_to_it_while_calls_go_on(tmp_path: Path, base: Path) -> None:
+    data = digits()
+    attacked = fgsm(of_classifier("served", classifier(trained())), data.test[:100], data.test_labels[:100], EPSILON)
     with serving_backend({"digits": base}, "--poll", "0.1") as backend:
+        before = right_through(backend.address, "digits", attacked, data.test_labels[:100])
         client, stop = connect(backend.address), threading.Event()
         versions: list[int] = []
 
@@ -92,6 +98,8 @@ def test_the_server_goes_over_to_it_while_calls_go_on(tmp_path: Path, base: Path
         logits = np.reshape(reply.outputs["logits"].float_val, (5, 10))
         np.testing.assert_allclose(logits, trained(robust=True)(digits().test[:5]), atol=1e-4)
         client.channel.close()
+        after = right_through(backend.address, "digits", attacked, data.test_labels[:100])
+        assert after.mean() > before.mean() + 0.3, "the attack that worked before does so no more"
     assert conclusion.version == base / "2"
     extra = sorted(path.name for path in (base / "2" / "assets.extra").iterdir())
     assert extra == ["model_card.json", "model_card.md", "tf_serving_warmup_requests"]

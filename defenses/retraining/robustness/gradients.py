@@ -1,5 +1,6 @@
 """White-box attacks on a subject's rows, in batches: one step (FGSM), and many with restarts (PGD)."""
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -61,6 +62,7 @@ def pgd(
     return found
 
 
+@lru_cache(maxsize=16)  # tracing costs more than many a run, and is the same for every radius
 def _compiled(subject: Subject, norm: Norm, steps: int, step: float) -> Any:
     @tf.function(reduce_retracing=True)
     def run(rows: Any, labels: Any, start: Any, epsilon: Any) -> Any:

@@ -114,8 +114,14 @@ def of_saved_model(
     def answer(rows: Any) -> Any:
         return tf.cast(function(**{argument: tf.cast(rows, spec.dtype)})[chosen], tf.float32)
 
-    probe = np.full((1, *(size or 1 for size in (spec.shape.as_list() or [None])[1:])), (low + high) / 2, np.float32)
-    probabilities = distribution(np.asarray(answer(tf.convert_to_tensor(probe)), np.float32))
+    shape = (1, *(size or 1 for size in (spec.shape.as_list() or [None])[1:]))
+    probe = tf.fill(shape, tf.constant((low + high) / 2, tf.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(probe)
+        probed = answer(probe)
+    if tape.gradient(probed, probe) is None:
+        raise SubjectError(f"{folder}: no gradient goes from {chosen!r} to {argument!r}; name another output")
+    probabilities = distribution(np.asarray(probed, np.float32))
 
     def logits(rows: Any, kept: Any = loaded) -> Any:  # a signature does not keep its model's variables alive
         del kept
