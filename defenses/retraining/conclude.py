@@ -68,8 +68,8 @@ def conclude(
         say: told of each step.
 
     Raises:
-        DataError, EnsembleError, LiveError, ModelError, PublishError, ScheduleError, SignatureError, SubjectError: with the
-            remedy.
+        DataError, EnsembleError, LiveError, ModelError, PublishError, ScheduleError, SignatureError, SubjectError: with
+            the remedy.
     """
     assert job.publish is not None
     source = ModelSource(file=trained.candidate, gives=job.model.gives, input=job.model.input, range=job.model.range)

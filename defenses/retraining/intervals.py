@@ -90,7 +90,7 @@ def mcnemar(gained: int, lost: int) -> float:
     for k in range(min(gained, lost)):
         term = term * (total - k) // (k + 1)  # the binomial coefficients, exactly
         tail += term
-    return min(1.0, 2 * tail / 2**total)
+    return min(1.0, 2 * tail / (1 << total))
 
 
 def _quantile(level: float) -> float:

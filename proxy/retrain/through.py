@@ -1,4 +1,4 @@
-"""Adversarial rows through a caller's own channel: what an attack is worth against the deployment, not the model alone."""
+"""Adversarial rows through a caller's own channel: what they are worth against the deployment."""
 
 from typing import Any
 

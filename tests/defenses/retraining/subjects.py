@@ -58,7 +58,6 @@ def trained(robust: bool = False) -> Any:
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     data = digits()
 
-    @tf.function
     def epoch(batches: Any) -> None:
         for rows, labels in batches:
             seen = rows
@@ -74,9 +73,10 @@ def trained(robust: bool = False) -> Any:
             variables = model.trainable_variables
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
+    run = tf.function(epoch)
     batches = tf.data.Dataset.from_tensor_slices((data.train, data.train_labels)).shuffle(1400, 0).batch(100)
     for _ in range(36 if robust else 12):
-        epoch(batches)
+        run(batches)
     return model
 
 
