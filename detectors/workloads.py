@@ -48,32 +48,48 @@ def benign(
     """An hour of benign calls, in the order of their times.
 
     Args:
-        rows: (n, ...) that callers draw from; a caller does not draw a row twice, several callers may draw the same.
+        rows: (n, ...) that callers draw from, of numbers or bytes; a caller does not draw a row twice, several callers
+            may draw the same.
         classes: (n,) of the rows, for skewed callers.
         callers: how many.
         rng: throws everything.
         prefix: of the callers' names.
     """
     kinds = rng.choice(len(KINDS), callers, p=SHARES)
+    span = image_span(rows) if rows.dtype != object and rows.ndim > 2 else (0.0, 1.0)
     calls = []
     for at, kind in enumerate(kinds.tolist()):
         name = f"{prefix}-{at:05d}"
         start = float(rng.uniform(0, 0.8 * HOUR))
         calls += [
-            BenignCall(time, name, KINDS[kind], part) for time, part in _sent(KINDS[kind], rows, classes, start, rng)
+            BenignCall(time, name, KINDS[kind], part)
+            for time, part in _sent(KINDS[kind], rows, classes, span, start, rng)
         ]
     return sorted(calls, key=lambda call: call.time)
 
 
+def image_span(images: Rows) -> tuple[float, float]:
+    """The range that images share: [0, 1] or [0, 255] if they fit, else from their least value to their largest."""
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 255:
+        return (0.0, 1.0) if high <= 1 else (0.0, 255.0)
+    return low, high
+
+
 def _sent(
-    kind: Kind, rows: Rows, classes: NDArray[np.int64], time: float, rng: np.random.Generator
+    kind: Kind,
+    rows: Rows,
+    classes: NDArray[np.int64],
+    span: tuple[float, float],
+    time: float,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[float, Rows]]:
     match kind:
         case "polling":
-            own = rows[rng.integers(len(rows))][np.newaxis]
+            own = _one(rows, rng)
             yield from ((time + 5.0 * at, own) for at in range(int(rng.integers(20, 100))))
         case "frames":
-            scene = frames(rows[rng.integers(len(rows))], int(rng.integers(30, 200)), rng)
+            scene = frames(_one(rows, rng), int(rng.integers(30, 200)), rng, span)
             yield from ((time + FRAME_SECONDS * at, scene[at : at + 1]) for at in range(len(scene)))
         case "batch":
             chosen = rng.choice(len(rows), min(BATCH_ROWS, len(rows)), replace=False)
@@ -85,6 +101,12 @@ def _sent(
                 wanted = rng.choice(np.unique(classes), int(rng.integers(1, 3)), replace=True)
                 pool = np.flatnonzero(np.isin(classes, wanted))
             yield from _plain(rows, pool, time, kind == "retries", rng)
+
+
+def _one(rows: Rows, rng: np.random.Generator) -> Rows:
+    """(1, ...): any of them."""
+    at = int(rng.integers(len(rows)))
+    return rows[at : at + 1]
 
 
 def _plain(
@@ -100,21 +122,35 @@ def _plain(
             yield from ((time + 0.1 * again, own) for again in range(1, int(rng.integers(2, 5))))
 
 
-def frames(scene: Rows, count: int, rng: np.random.Generator) -> Rows:
+def frames(scene: Rows, count: int, rng: np.random.Generator, span: tuple[float, float] = (0.0, 1.0)) -> Rows:
     """What a sensor sees of one scene: (count, ...) with fresh noise each time.
 
-    Images (H, W) or (H, W, C) in [0, 1]: noise of 0.5 to 12 of 255 levels, 8-bit values. The camera stands still,
-    shakes, wanders or pans, by fractions of a pixel or some pixels; the light is steady, drifts or flickers. Other
-    rows: noise of up to 1 % of each value; in half of them something drifts.
+    Images (1, H, W) or (1, H, W, C): noise of 0.5 to 12 of 255 levels, 8-bit values. The camera stands still, shakes,
+    wanders or pans, by fractions of a pixel or some pixels; the light is steady, drifts or flickers. Other numbers:
+    noise of up to 1 % of each value; in half of them something drifts. Text stays as it is: no sensor blurs it.
+
+    Args:
+        scene: (1, ...) of numbers or bytes.
+        count: frames.
+        rng: throws everything.
+        span: of images: the values of black and white.
     """
+    if scene.dtype == object:
+        return scene.repeat(count, axis=0)
+    scene = scene[0]
     light = _light(count, rng).reshape(count, *(1 for _ in scene.shape))
     if scene.ndim < 2:
         noise = rng.normal(0, 1, (count, *scene.shape)) * np.abs(scene) * rng.uniform(0.001, 0.01)
         return np.asarray(scene * light + noise, dtype=scene.dtype)
+    low, high = span
+    width = high - low or 1.0
+    scaled = scene if span == (0.0, 1.0) else (scene.astype(np.float32) - low) / width
     level = np.exp(rng.uniform(np.log(0.5), np.log(12))) / 255
-    seen = np.stack([_moved(scene, down, right) for down, right in _path(count, rng)]) * light
+    seen = np.stack([_moved(scaled, down, right) for down, right in _path(count, rng)]) * light
     seen = seen + rng.normal(0, level, seen.shape)
-    return np.asarray(np.round(seen.clip(0, 1) * 255) / 255, dtype=scene.dtype)
+    levels = np.round(seen.clip(0, 1) * 255)
+    values = levels / 255 if span == (0.0, 1.0) else low + levels * width / 255
+    return np.asarray(np.rint(values) if scene.dtype.kind in "iu" else values, dtype=scene.dtype)
 
 
 def _light(count: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -37,7 +37,11 @@ def main(argv: list[str] | None = None) -> int:
         if name == chosen:
             importlib.import_module(module).add_arguments(command)
     parsed = parser.parse_args(arguments)
-    return int(importlib.import_module(_COMMANDS[parsed.command][0]).run(parsed))
+    try:
+        return int(importlib.import_module(_COMMANDS[parsed.command][0]).run(parsed))
+    except KeyboardInterrupt:
+        print(f"\ntensorwall {parsed.command}: interrupted", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 if __name__ == "__main__":

@@ -18,13 +18,7 @@ import grpc.aio
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from proxy.activity import CallerTable, Traffic
-from proxy.activity.attacks import Attacks
-from proxy.admin.access import Access
-from proxy.admin.acting import Acting
-from proxy.admin.server import AdminServer, Shown, start_admin
 from proxy.admin.tls import AdminCertificate
-from proxy.admin.views import Views
 from proxy.capture.recorder import Recorder
 from proxy.config import redact
 from proxy.config.detection import Detection as DetectionSettings
@@ -32,9 +26,6 @@ from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config, ServerTls
 from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
 from proxy.detection import Detection
-from proxy.events import Hub
-from proxy.events.outlets import Outlets
-from proxy.events.schema import AISVS_CHANGE, ConfigurationEvent, ProcessEvent, stamp
 from proxy.expiry import first_end
 from proxy.fingerprint import Fingerprint
 from proxy.health import Health, enable_reflection
@@ -44,9 +35,8 @@ from proxy.limiter import Limiter
 from proxy.logs import event
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
-from proxy.metrics.operations import OperationMetrics
-from proxy.pipeline import Call, Pipeline
-from proxy.policy import Verdict
+from proxy.operations import Operations
+from proxy.pipeline import Pipeline
 from proxy.protection import GuardTable, Protection, protected_models
 from proxy.protection.audit import problems
 from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
@@ -54,7 +44,6 @@ from proxy.service import Service
 from proxy.signatures import Signatures, SignatureTable
 from proxy.state import LogStore, Store, open_log, open_store
 from proxy.upstream import COMPRESSION, Reply, UpstreamPool
-from proxy.version import VERSION
 
 log = logging.getLogger("tensorwall.server")
 
@@ -67,9 +56,6 @@ REFUSAL_SECONDS = 0.25
 
 
 SECRET_BYTES = 32
-
-LOOK_SECONDS = 1.0
-"""Between looks at which verdicts have come down the ladder."""
 
 
 class StartError(Exception):
@@ -112,37 +98,36 @@ class Proxy:
         self._protection_metrics = ProtectionMetrics(self._registry)
         self._executor = ThreadPoolExecutor(os.cpu_count(), "tensorwall-defense")
         self._own_secret = secrets.token_bytes(SECRET_BYTES)
-        self._hub = Hub()
-        self._operations = OperationMetrics(self._registry)
-        self._attacks = Attacks(self._hub.publish)
-        self._callers = CallerTable(self.metrics.models.label, time.time)
-        self._traffic = Traffic(time.time)
+        self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
+        self._operations = Operations(
+            self._registry,
+            self.metrics.models.label,
+            lambda: self.config,
+            lambda: self.readiness,
+            self._certificate,
+            clock,
+        )
         self._detection_metrics = DetectionMetrics(self._registry)
         self._detection = Detection(
             self._secret(config),
             self._detection_metrics,
             self._executor,
-            told=self._reached,
-            on_action=lambda action, _: self._acting.follow(action),
+            told=self._operations.reached,
+            on_action=lambda action, _: self._operations.follow(action),
         )
-        self._acting = Acting(self._callers, self._detection, self._attacks, self._hub, time.time)
         self._detection.configure(_detected(config))
         self._recorder = Recorder(self._detection, self._registry)
-        self._access = Access(lambda: self.config.admin, self._hub.publish, clock, time.time)
-        self._outlets = Outlets(self._detection.survey, self._operations.delivered, time.time)
-        self._hub.sinks += [self._outlets.put, lambda content: self._operations.happened(content["event"])]
-        self._operations.read(self)
+        self._operations.over(self._detection, self._recorder.live.observations)
         self._rng = np.random.default_rng(secrets.randbits(256))
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._service = Service(lambda: self._now.pipeline, self.metrics, clock, self._ended)
+        self._service = Service(lambda: self._now.pipeline, self.metrics, clock, self._operations.ended)
         self._server = grpc.aio.server(
             options=_server_options(config), compression=COMPRESSION[config.listen.compression]
         )
         self._health = Health(self._server)
         enable_reflection(self._server)
         self._server.add_generic_rpc_handlers((self._service,))
-        self._certificate = None if config.admin.tls is None else AdminCertificate(config.admin.tls)
         self._now = self._generation(config, NOT_ASKED)
         self._listen_tls, self._admin_tls = config.listen.tls, config.admin.tls  # fixed while the server listens
         self._note_certificates()
@@ -171,20 +156,17 @@ class Proxy:
         self._share(self.config)
         await self._detection.start()
         self._watch()
-        await self._outlets.configure(self.config.events)
+        await self._operations.configure(self.config.events)
         self._spawn(self._detection.run())
-        self._spawn(self._look())
+        self._spawn(self._operations.look())
         self._recorder.configure(self.config.capture)
         await self._server.start()
         try:
-            self._admin: AdminServer = await start_admin(
-                listen.admin, self._shown(), None if self._certificate is None else self._certificate.context
-            )
+            admin_address = await self._operations.start(listen.admin)
         except OSError as error:
             await self._server.stop(None)
             raise StartError(f"listen.admin: cannot listen on {listen.admin}: {error.strerror or error}") from None
-        self._hub.publish(ProcessEvent(event="proxy.started", time=stamp(time.time()), tensorwall=VERSION))
-        return grpc_address, self._admin.address
+        return grpc_address, admin_address
 
     async def reload(self, config: Config) -> None:
         """Takes a new configuration. Calls in flight end on the old one; what needs a restart is named in the log.
@@ -203,7 +185,7 @@ class Proxy:
         self._watch()
         self.metrics.configure(config.models, redact.fingerprint(config))
         self.metrics.forget_targets()
-        await self._outlets.configure(config.events)
+        await self._operations.configure(config.events)
         self._note_certificates()
         self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
         for key in NEEDS_RESTART:
@@ -212,41 +194,8 @@ class Proxy:
 
     def reloaded(self, problems: Sequence[str] = ()) -> None:
         """Notes that a changed configuration was taken, or refused for problems, of which events name the places."""
-        places = tuple(": ".join(problem.split(": ")[:2])[:300] for problem in problems[:20])
         self.metrics.reloaded(not problems)
-        self._hub.publish(
-            ConfigurationEvent(
-                event="configuration.refused" if problems else "configuration.reloaded",
-                time=stamp(time.time()),
-                problems=places,
-                owasp_aisvs=(AISVS_CHANGE,),
-            )
-        )
-
-    def decisions(self) -> dict[str, int]:
-        """Operators' decisions that stand, by kind."""
-        counts = dict.fromkeys(("block", "immunise"), 0)
-        for each in self._detection.policy.manual.standing(time.time()):
-            counts[each.kind] += 1
-        return counts
-
-    def open(self) -> dict[str, int]:
-        """Sessions and streams of the admin port."""
-        return {"sessions": len(self._access.sessions), "streams": self._hub.listeners}
-
-    def waiting(self) -> dict[str, int]:
-        """Events that wait, by outlet."""
-        return self._outlets.waiting()
-
-    def dropped(self) -> dict[str, int]:
-        """What the admin port forgot to stay within its bounds."""
-        return {
-            "sessions": self._access.sessions.evicted,
-            "addresses": self._access.failures.evicted,
-            "streams": self._hub.lost,
-            "callers": self._callers.evicted,
-            "histories": self._detection.forgotten,
-        }
+        self._operations.reloaded(problems)
 
     async def refresh(self) -> None:
         """Reads the files again that the configuration names, if they have changed."""
@@ -294,13 +243,11 @@ class Proxy:
         for store in (self._store, self._log):
             if store is not None:
                 await store.close()
-        self._hub.close()
+        self._operations.hush()
         self._detection.close()
         await self._recorder.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
-        await self._admin.close()
-        self._hub.publish(ProcessEvent(event="proxy.stopped", time=stamp(time.time()), tensorwall=VERSION))
-        await self._outlets.close()
+        await self._operations.close()
 
     def _generation(self, config: Config, readiness: Readiness) -> _Generation:
         keys = None if config.identity.api_keys is None else KeyFile(config.identity.api_keys.file)
@@ -394,36 +341,6 @@ class Proxy:
         except RuntimeError:
             raise StartError(f"listen.grpc: cannot listen on {listen.grpc}; is the address in use?") from None
         return listen.grpc if listen.grpc.startswith("unix:") else f"{listen.grpc.rpartition(':')[0]}:{port}"
-
-    def _shown(self) -> Shown:
-        views = Views(
-            lambda: self.config, self._detection, self._callers, self._traffic, self._attacks, self._hub, time.time
-        )
-        return Shown(
-            self._registry,
-            lambda: self.readiness,
-            lambda: self.config,
-            self._access,
-            views,
-            self._acting,
-            self._recorder.live.observations,
-        )
-
-    def _ended(self, call: Call, code: str, seconds: float) -> None:
-        self._traffic.note(code, call.rows, call.refused, seconds, seconds - call.upstream_seconds)
-        if call.caller is not None:
-            self._callers.note(call.caller, call.model, call.rows, call.refused)
-
-    def _reached(self, verdict: Verdict, now: float, own: bool) -> None:
-        if verdict.subject.kind == "caller":
-            self._callers.remember(verdict.subject.id)
-        self._attacks.reached(verdict, now, own)
-
-    async def _look(self) -> None:
-        """Notices what time does to verdicts."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._attacks.look(self._detection.policy.stands, time.time)
 
     def _server_credentials(self, tls: ServerTls) -> grpc.ServerCredentials:
         def told(usable: bool) -> None:

@@ -11,9 +11,11 @@ from proxy.policy import Verdict
 
 KEPT = 2000
 """Attacks that are over and remembered; the one that is over longest goes first."""
-AT_ONCE = 100
 MAX_STEPS = 64
 """Changes of step that are remembered of one; the first ones go."""
+AT_ONCE = 100
+PAUSE = 0.003
+"""So many are looked at before calls have so many seconds for themselves."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Attacks:
                 self._step(attack, now)
                 self._tell("verdict.lowered", attack, before, attack.verdict.to_json(now), now)
             if at % AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
 
     def released(self, verdicts: Iterable[Verdict], now: float) -> None:
         """An operator ended these."""

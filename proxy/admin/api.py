@@ -41,10 +41,6 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
     async def attack(request: web.Request) -> Any:
         return views.attack(request.match_info["id"]) or _missing("attack")
 
-    async def models(request: web.Request) -> Any:
-        del request
-        return await views.model_list()
-
     async def events(request: web.Request) -> Any:
         return views.events(_number(request, "limit", 50, 1, MAX_PAGE), _number(request, "offset", 0, 0, 10**9))
 
@@ -57,9 +53,10 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
 
     reading("/callers", callers)
     reading("/callers/{key}", caller)
+    reading("/summary", _always(views.summary))
     reading("/attacks", attacks)
     reading("/attacks/{id}", attack)
-    reading("/models", models)
+    reading("/models", _always(views.model_list))
     reading("/events", events)
     reading("/traffic", traffic)
     reading("/session", session)
@@ -69,6 +66,16 @@ def add_routes(app: web.Application, access: Access, views: Views, acting: Actin
     app.router.add_post(BASE + "/login", _login(access))
     app.router.add_post(BASE + "/logout", known(access, _logout(access)))
     app.router.add_post(BASE + "/callers/{key}/{action}", known(access, _act(access, acting)))
+
+
+def _always(answer: Callable[[], Awaitable[Any]]) -> Callable[[web.Request], Awaitable[Any]]:
+    """An answer to which a request's parameters make no difference."""
+
+    async def handler(request: web.Request) -> Any:
+        del request
+        return await answer()
+
+    return handler
 
 
 def known(access: Access, handler: Handler) -> Handler:

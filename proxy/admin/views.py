@@ -3,9 +3,10 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nlargest, nsmallest
 from operator import itemgetter
+from time import perf_counter
 from typing import Any
 
 from proxy.activity import CallerRecord, CallerTable, Traffic, caller_key
@@ -19,8 +20,10 @@ from proxy.metrics.labels import label_value
 from proxy.policy import Action, Verdict
 
 MAX_PAGE = 200
-AT_ONCE = 100
-"""Entries that are worked on before the event loop gets its turn."""
+STRONGEST = 8
+"""Attacks that the summary shows."""
+WORK, PAUSE = 0.001, 0.003
+"""Seconds of work on a long list, and those that calls then have for themselves; one such list is made at a time."""
 
 Json = dict[str, Any]
 
@@ -42,6 +45,11 @@ class Asked:
     sort: str = ""
     descending: bool = True
 
+    @property
+    def usual(self) -> bool:
+        """Whether all are wanted, those first against whom most stands."""
+        return self.sort in ("", "score") and self.descending and not any(self.filters.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Views:
@@ -53,6 +61,7 @@ class Views:
         callers, traffic, attacks: what has been going on.
         hub: events.
         clock: seconds since 1970.
+        alone: held while a long list is made.
     """
 
     config: Callable[[], Config]
@@ -62,26 +71,42 @@ class Views:
     attacks: Attacks
     hub: Hub
     clock: Callable[[], float]
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def caller_list(self, asked: Asked) -> Json:
         """Callers, with the hardest that stands against each."""
+        async with self.alone:
+            return await self._caller_list(asked)
+
+    async def _caller_list(self, asked: Asked) -> Json:
         policy, now = self.detection.policy, self.clock()
         decisions = self._decisions()
         records = self.callers.records()
         known = {record.name for record in records}
         names = {each.subject.id for each in policy.held() if each.subject.kind == "caller"} | set(decisions)
         records += [_stranger(name) for name in names - known]
+        quiet: list[CallerRecord] = []
+        if asked.usual:  # of whom nothing is known come last, whoever called last first, and need no look
+            quiet = [each for each in reversed(records) if each.name not in names]
+            records = [each for each in records if each.name in names]
         order = _ORDERS.get(asked.sort, _ORDERS["score"])
-        found = []
+        found, turns = [], _Turns()
         for at, record in enumerate(records, 1):
-            against = _Against(record, policy.of_caller(record.name, now), decisions.get(record.name, []), now)
+            verdicts = policy.of_caller(record.name, now) if record.name in names else []
+            against = _Against(record, verdicts, decisions.get(record.name, []), now)
             if _wanted(against, asked.filters):
                 found.append((order(against), record.last, at, against))
-            if at % AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await turns.take()
         first = nlargest if asked.descending else nsmallest
-        page = [each[3].to_json() for each in first(asked.offset + asked.limit, found, _PLACE)[asked.offset :]]
-        return {"callers": page, "total": len(found), "now": self.clock()}
+        end = asked.offset + asked.limit
+        page = [each[3] for each in first(end, found, _PLACE)[asked.offset :]]
+        rest = quiet[max(0, asked.offset - len(found)) : max(0, end - len(found))]
+        page += [_Against(record, [], [], now) for record in rest]
+        return {
+            "callers": [each.to_json() for each in page],
+            "total": len(found) + len(quiet),
+            "now": self.clock(),
+        }
 
     async def caller(self, key: str) -> Json | None:
         """One caller with everything that is known of it; None if it is unknown."""
@@ -117,6 +142,34 @@ class Views:
             page.append(_attack(attack, self.clock()))
             await asyncio.sleep(0)
         return {"attacks": page, "total": len(found), "now": self.clock()}
+
+    async def summary(self) -> Json:
+        """Is something happening: how many attacks stand and act, on which models, and the strongest of them.
+
+        Stronger is who stands on the harder step, then who is acted on, then of whom there was evidence last.
+        """
+        async with self.alone:
+            return await self._summary()
+
+    async def _summary(self) -> Json:
+        acting, models, found, turns = 0, [set[str](), set[str]()], [], _Turns()
+        for at, attack in enumerate(self.attacks.all(), 1):
+            step, verdict = attack.verdict.step, attack.verdict
+            if attack.ended is None and step is not None:
+                acts = step != "observe"
+                acting += acts
+                models[acts].add(verdict.model)
+                found.append((STEPS.index(step), verdict.mode == "enforce", verdict.updated, at, attack))
+            await turns.take()
+        strongest = [_attack(each[4], self.clock()) for each in nlargest(STRONGEST, found)]
+        return {
+            "standing": len(found),
+            "acting": acting,
+            "models": sorted(map(printable, models[1] or models[0])),
+            "strongest": strongest,
+            "last_attack": self.attacks.last,
+            "now": self.clock(),
+        }
 
     def attack(self, name: str) -> Json | None:
         """One attack; None if it is unknown."""
@@ -173,6 +226,19 @@ class Views:
             "verdicts": standing,
             "attacks": sum(standing.values()),
         }
+
+
+class _Turns:
+    """Work on a long list in turns with the calls."""
+
+    def __init__(self) -> None:
+        self._since = perf_counter()
+
+    async def take(self) -> None:
+        """Waits if it is the calls' turn."""
+        if perf_counter() - self._since > WORK:
+            await asyncio.sleep(PAUSE)
+            self._since = perf_counter()
 
 
 def _stranger(name: str) -> CallerRecord:

@@ -2,17 +2,21 @@
 
 import argparse
 import secrets
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from detectors.calibration import CalibrationError, calibrate
+from detectors.calibration import MIN_CALLERS, CalibrationError, calibrate
+from detectors.observation import NO_CLASS
 from detectors.profile import Profile
 from proxy.admin import client
 from proxy.admin.client import AdminClient, ClientError
+from proxy.calibrate.asked import DataError, Model, SampleError
 from proxy.calibrate.listen import listened
-from proxy.calibrate.sample import DataError, Model, SampleError, observations, read
+from proxy.calibrate.sample import read, simulated
 from proxy.calibrate.traffic import Traffic, TrafficError
 from proxy.capture.live import MAX_SECONDS
 from proxy.config.detection import Detection
@@ -25,14 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("--model", required=True, help="the served model's name")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, metavar="FILE", help="benign rows: .npy, or .npz with --key")
+    source.add_argument(
+        "--data", type=Path, metavar="FILE", help="benign rows, numbers or texts: .npy, or .npz with --key"
+    )
     source.add_argument(
         "--capture", nargs="+", metavar="PATH", help="captured files, folders of them, or URLs of either"
     )
     source.add_argument("--live", metavar="HOST:PORT", help="the admin port of a running proxy whose traffic is benign")
     parser.add_argument("--target", metavar="HOST:PORT", help="with --data: the model server (or a proxy), to be asked")
     parser.add_argument("--key", help="with --data: the array in an .npz file (default: x)")
-    parser.add_argument("--input", help="the model's input that the rows are for; with --capture, all if absent")
+    parser.add_argument(
+        "--input", help="the model's input that is looked at (default: with --data its only one, with --capture all)"
+    )
     parser.add_argument("--output", help="the output that says the class; absent: found by its numbers")
     parser.add_argument("--logits", action="store_true", help="--output holds logits, not probabilities")
     parser.add_argument("--callers", type=int, help="with --data: benign callers to simulate (default: 1000)")
@@ -47,25 +55,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     mistake = _mistake(arguments)
     if mistake is not None:
-        print(mistake)
-        return 2
+        return _told(mistake, 2)
     try:
         profile = _learned(arguments)
         profile.write(arguments.out)
     except DataError as error:
-        print(error)
-        return 2
+        return _told(error, 2)
     except (SampleError, TrafficError, CalibrationError) as error:
-        print(error)
-        return 1
+        return _told(error, 1)
     except OSError as error:
-        print(f"--out: {arguments.out} cannot be written: {error.strerror or error}")
-        return 2
+        return _told(f"--out: {arguments.out} cannot be written: {error.strerror or error}", 2)
     print(_summary(profile, arguments.out))
     return 0
 
 
-_NEEDED = {"data": ("target", "input"), "capture": (), "live": ("seconds",)}
+def _told(error: object, code: int) -> int:
+    print(f"tensorwall calibrate: {error}", file=sys.stderr)
+    return code
+
+
+_NEEDED = {"data": ("target",), "capture": (), "live": ("seconds",)}
 _USELESS = {
     "data": ("seconds",),
     "capture": ("target", "key", "callers", "seconds"),
@@ -78,7 +87,7 @@ def _mistake(arguments: argparse.Namespace) -> str | None:
     extra = "capture" if arguments.capture else "calibrate"
     needed = ("tqdm", "google_crc32c") if arguments.capture else ("tqdm",)
     if any(find_spec(name) is None for name in needed):
-        return f"tensorwall calibrate needs the extra {extra}: pip install 'tensorwall[{extra}]'"
+        return f"it needs the extra {extra}: pip install 'tensorwall[{extra}]'"
     source = next(name for name in _NEEDED if getattr(arguments, name) is not None)
     for name in _NEEDED[source]:
         if getattr(arguments, name) is None:
@@ -87,11 +96,22 @@ def _mistake(arguments: argparse.Namespace) -> str | None:
         if getattr(arguments, name) not in (None, False):
             said = " (the proxy's configuration says it)" if name in ("input", "output", "logits") else ""
             return f"--{name}: means nothing with --{source}{said}; leave it out"
-    if not 0 < arguments.rate < 0.5:
-        return f"--rate: {arguments.rate} is no share of callers; write one between 0 and 0.5, as 0.001"
     if arguments.logits and arguments.output is None:
         return "--logits: of which output is not said; name it with --output"
-    if source == "live" and not 0 < arguments.seconds <= MAX_SECONDS:
+    if not arguments.out.parent.is_dir() or arguments.out.is_dir():
+        there = "is a folder" if arguments.out.is_dir() else "its folder is not there"
+        return f"--out: {arguments.out} cannot be written: {there}"
+    return _out_of_range(arguments)
+
+
+def _out_of_range(arguments: argparse.Namespace) -> str | None:
+    if not 0 < arguments.rate < 0.5:
+        return f"--rate: {arguments.rate} is no share of callers; write one between 0 and 0.5, as 0.001"
+    if arguments.seed < 0:
+        return f"--seed: {arguments.seed} is below 0"
+    if arguments.callers is not None and arguments.callers < MIN_CALLERS:
+        return f"--callers: {arguments.callers} are too few to say what is usual; {MIN_CALLERS} are the least"
+    if arguments.live is not None and not 0 < arguments.seconds <= MAX_SECONDS:
         return f"--seconds: {arguments.seconds:g} is no time to listen; write one above 0, up to {MAX_SECONDS}"
     return None
 
@@ -100,9 +120,24 @@ def _learned(arguments: argparse.Namespace) -> Profile:
     rng = np.random.default_rng(arguments.seed)
     salt = secrets.token_bytes(SALT_BYTES)
     traffic = _traffic(arguments, salt, rng)
-    for note in traffic.notes:
+    for note in (*traffic.notes, *_unread(traffic, arguments.output)):
         print(note)
     return calibrate(traffic.observations, arguments.model, salt, arguments.rate, rng, traffic.scaling)
+
+
+def _unread(traffic: Traffic, output: str | None) -> Iterator[str]:
+    """Says so if no row's answer has a class.
+
+    Raises:
+        TrafficError: though an output was named for it.
+    """
+    if not any((each.answers.classes != NO_CLASS).any() for each in traffic.observations):
+        if output is not None and traffic.observations:
+            raise TrafficError(f"--output: no row of {output} can be read as scores of classes; name another")
+        yield (
+            "no answer says a class: what reads classes, margins and entropies will find nothing "
+            "(if an output holds logits, name it with --output and --logits)"
+        )
 
 
 def _traffic(arguments: argparse.Namespace, salt: bytes, rng: np.random.Generator) -> Traffic:
@@ -124,7 +159,7 @@ def _traffic(arguments: argparse.Namespace, salt: bytes, rng: np.random.Generato
     model = Model(arguments.target, arguments.model, arguments.input, settings)
     callers = CALLERS if arguments.callers is None else arguments.callers
     try:
-        return Traffic(*observations(rows, model, arguments.input, salt, callers, rng))
+        return simulated(rows, model, salt, callers, rng)
     finally:
         model.close()
 

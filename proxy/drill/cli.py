@@ -112,9 +112,7 @@ def _usable(arguments: argparse.Namespace) -> None:
     for name in ("target", "model", "data"):
         if getattr(arguments, name) is None:
             raise UsageError(f"--{name} is missing")
-    for name in ("runs", "accounts"):
-        if getattr(arguments, name) < 1:
-            raise UsageError(f"--{name}: {getattr(arguments, name)} is too few; 1 is the least")
+    _in_range(arguments)
     if arguments.logits and arguments.output is None:
         raise UsageError("--logits: of which output is not said; name it with --output")
     if arguments.accounts > 1 and arguments.keys is None and not arguments.forwarded:
@@ -125,17 +123,40 @@ def _usable(arguments: argparse.Namespace) -> None:
         raise UsageError("--simulated: needs the target's --profile, and --direct for the model's answers")
 
 
+def _in_range(arguments: argparse.Namespace) -> None:
+    from proxy.drill.wire import UsageError
+
+    for names, least in ((("runs", "accounts", "budget"), 1), (("seed", "rate", "benign", "simulated"), 0)):
+        for name in names:
+            value = getattr(arguments, name)
+            if value is not None and not value >= least:
+                raise UsageError(f"--{name}: {value} is too few; {least} is the least")
+    for name in ("epsilon", "radius"):
+        if not getattr(arguments, name) > 0:
+            raise UsageError(f"--{name}: {getattr(arguments, name)} is no change of a row; write a number above 0")
+    if arguments.range is not None and not arguments.range[0] < arguments.range[1]:
+        low, high = arguments.range
+        raise UsageError(f"--range: {low:g} {high:g} holds no values; the lower one comes first")
+
+
 def _drilled(arguments: argparse.Namespace) -> int:
+    from proxy.drill.choice import chosen
     from proxy.drill.expect import Expectations, broken
     from proxy.drill.report import markdown
     from proxy.drill.results import Results
 
     expectations = None if arguments.expect is None else Expectations.read(arguments.expect)
+    for name in ("out", "plot"):
+        path = getattr(arguments, name)
+        if path is not None and path.is_dir():
+            raise _usage(f"--{name}: {path} is a folder; name a file")
     kept = arguments.report or arguments.out
     if arguments.report is not None and not arguments.report.is_file():
         raise _usage(f"--report: there is no {arguments.report}")
     results = Results() if kept is None else Results.read(kept)
     if arguments.report is None:
+        if expectations is not None:
+            expectations.fit(chosen(arguments.attacks), results)
         for record in _records(arguments, results.keys):
             results = results.with_records([record])
             if arguments.out is not None:
@@ -195,6 +216,8 @@ def _records(arguments: argparse.Namespace, done: frozenset[tuple[str, ...]]) ->
         )
         for line in _remarks(arguments, campaign, names):
             print(line, file=sys.stderr)
+        if names and all(campaign.unfit(name) is not None for name in names) and not arguments.benign:
+            raise _usage(f"--attacks: none of {', '.join(names)} can be run with this --data")
         if names:
             total = 2 * len(names) * arguments.runs
             runs = campaign.runs(names, arguments.runs, done)

@@ -8,7 +8,7 @@
 A key is a technique, an attack's name on the command line (`*` and `?` match several), or `benign`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from proxy.drill.attacks import ATTACKS
 from proxy.drill.report import OFF, Group, groups
 from proxy.drill.results import Results
 from proxy.drill.wire import UsageError
@@ -76,6 +77,27 @@ class Expectations(BaseModel):
             place = ".".join(str(part) for part in first["loc"] if part != "attacks")
             raise UsageError(f"--expect: {path}: {place}: {first['msg']} (it is {first['input']!r})") from None
 
+    def fit(self, names: Collection[str], results: Results) -> None:
+        """Says before a drill of hours what its results cannot have.
+
+        Args:
+            names: attacks that are asked for, with their disguises.
+            results: that are there already.
+
+        Raises:
+            UsageError: no attack, asked for or there, is what a key names.
+        """
+        known = {(ATTACKS[name.partition("+")[0]].technique, name) for name in names}
+        known |= {(run.technique, run.attack) for run in results.runs}
+        for key in self.attacks:
+            if not any(_names(key, technique, attack) for technique, attack in known):
+                among = ", ".join(sorted({text for each in known for text in each})) or "none"
+                raise UsageError(f"--expect: {key!r} is none of the attacks that are run, nor their technique: {among}")
+
+
+def _names(key: str, technique: str, attack: str) -> bool:
+    return key == technique or fnmatchcase(attack, key)
+
 
 def broken(expectations: Expectations, results: Results) -> list[str]:
     """One sentence for each bound that is not kept, and for each that nothing was measured for."""
@@ -85,7 +107,7 @@ def broken(expectations: Expectations, results: Results) -> list[str]:
 
 
 def _held(key: str, bounds: Bounds, measured: Sequence[Group]) -> Iterator[str]:
-    matching = [group for group in measured if key == group.first.technique or fnmatchcase(group.first.attack, key)]
+    matching = [group for group in measured if _names(key, group.first.technique, group.first.attack)]
     protected = [group for group in matching if group.first.mode != OFF]
     if not protected:
         yield f"{key}: no such attack was run against the protection"

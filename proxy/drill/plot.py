@@ -6,12 +6,17 @@ from typing import Any
 
 from proxy.drill.report import OFF, Group, groups
 from proxy.drill.results import Results
+from proxy.drill.wire import DrillError
 
 COLOURS = {OFF: "#9a9a9a", "on": "#1f6fb4", "silent": "#1f6fb4", "refuse": "#d1711f", "simulated": "#5b8c3a"}
 
 
 def plot(results: Results, path: Path) -> None:
-    """Writes a PNG: what evasions and thefts get in each mode, and after how many rows they are found."""
+    """Writes a PNG: what evasions and thefts get in each mode, and after how many rows they are found.
+
+    Raises:
+        DrillError: it cannot be written.
+    """
     from matplotlib.figure import Figure
 
     measured = groups(results.runs)
@@ -22,7 +27,11 @@ def plot(results: Results, path: Path) -> None:
     _dots(left, evasions, "success", "Evasion: success in % of runs")
     _rows(middle, evasions)
     _dots(right, thefts, "fidelity", "Extraction: the surrogate's fidelity in %")
-    figure.savefig(path, dpi=110)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110, format="png")
+    except OSError as error:
+        raise DrillError(f"--plot: {path} cannot be written: {error.strerror or error}") from None
 
 
 def _titles(lines: Sequence[Group]) -> list[str]:

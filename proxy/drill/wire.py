@@ -10,6 +10,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from detectors.workloads import image_span
 from protos import serving_pb2 as serving
 from protos.tensor_pb2 import DataType, TensorProto
 from proxy.drill.attacks.contract import Probabilities, RefusedError, Rows
@@ -68,8 +69,7 @@ class Scale:
         if bounds is None and values.ndim == 2:
             return cls(values.min(axis=0).astype(float), values.max(axis=0).astype(float), values.shape[1:])
         if bounds is None:
-            low, high = float(values.min()), float(values.max())
-            bounds = (0, 1) if low >= 0 and high <= 1 else (0, 255) if low >= 0 and high <= 255 else (low, high)
+            bounds = image_span(values)
         return cls(np.array(float(bounds[0])), np.array(float(bounds[1])), values.shape[1:])
 
     def rows(self, values: NDArray[Any]) -> Rows:
@@ -114,6 +114,12 @@ class Model:
         signature = self._signature(metadata)
         self.input = self._input_of(signature, input_name)
         self._number = signature.inputs[self.input].dtype
+        takes = signature.inputs[self.input].shape
+        if takes is not None and not signature.inputs[self.input].admits(
+            (takes[0] or 0, *scale.shape) if takes else ()
+        ):
+            sizes = ", ".join("any" if size is None else str(size) for size in takes)
+            raise UsageError(f"--data: rows of shape {scale.shape} do not fit; {name} takes {self.input} of ({sizes})")
         if NUMPY_DTYPES.get(self._number, np.dtype(object)).kind not in "fiu":
             raise UsageError(f"{name}: its input {self.input} takes no numbers; only images and tables can be drilled")
         self._dtype = NUMPY_DTYPES[self._number]

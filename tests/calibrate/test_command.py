@@ -54,9 +54,11 @@ def test_the_same_seed_learns_the_same_thresholds(toy: Backend, tmp_path: Path) 
         (("--logits",), 2, "name it with --output"),
         (("--key", "nothing"), 2, "has no array 'nothing'; it has x"),
         (("--model", "nobody"), 1, "NOT_FOUND"),
-        (("--input", "z"), 1, "INVALID_ARGUMENT"),
+        (("--input", "z"), 2, "--input: there is no 'z'; toy takes x"),
+        (("--output", "z"), 2, "--output: there is no 'z'; toy gives"),
+        (("--seed", "-1"), 2, "--seed: -1 is below 0"),
         (("--target", "127.0.0.1:1"), 1, "UNAVAILABLE"),
-        (("--callers", "5"), 1, "too few to say what is usual"),
+        (("--callers", "5"), 2, "too few to say what is usual"),
     ],
 )
 def test_mistakes_are_told(  # each of them before anything is written
@@ -70,7 +72,7 @@ def test_mistakes_are_told(  # each of them before anything is written
     data = tmp_path / "rows.npz"
     np.savez(data, x=ROWS)
     assert command(toy, data, tmp_path / "out.json", *more) == code
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
 
 
@@ -83,6 +85,6 @@ def test_unreadable_data_and_places(toy: Backend, tmp_path: Path, capsys: pytest
     assert command(toy, tmp_path / "flat.npy", tmp_path / "out.json") == 2
     np.save(tmp_path / "rows.npy", ROWS)
     assert command(toy, tmp_path / "rows.npy", tmp_path / "no" / "where.json") == 2
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "Traceback" not in printed
     assert "shape (5,) is not (rows, ...)" in printed

@@ -255,7 +255,7 @@ def test_a_proxy_that_dies_is_told(watching: Protected) -> None:
         (["--capture", "a", "--live", "b:1"], 2, "not allowed with"),
         (["--capture", "a", "--target", "b:1"], 2, "--target: means nothing with --capture"),
         (["--data", "a", "--input", "x"], 2, "--target: --data needs it"),
-        (["--data", "a", "--target", "b:1"], 2, "--input: --data needs it"),
+        (["--data", "a", "--target", "b:1"], 2, "a: cannot be read: No such file"),
         (["--data", "a", "--target", "b:1", "--input", "x", "--seconds", "4"], 2, "--seconds: means nothing"),
         (["--live", "b:1"], 2, "--seconds: --live needs it"),
         (["--live", "b:1", "--seconds", "0"], 2, "--seconds: 0 is no time to listen"),
@@ -280,4 +280,4 @@ def test_mistakes_are_told(
 def test_a_recording_of_another_model_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a.tfrecord", [call(model="another")])
     assert calibrate("--capture", str(tmp_path), out=tmp_path / "out.json") == 1
-    assert "there are calls of another" in capsys.readouterr().out
+    assert "there are calls of another" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,3 +251,21 @@ def test_workloads_are_as_seeded_and_hold_all_kinds() -> None:
         each.rows for each in benign(images, np.arange(50) % 3, 60, np.random.default_rng(2)) if each.kind == "frames"
     ]
     assert all(np.allclose(each * 255, np.round(each * 255), atol=1e-3) for each in seen), "eight bits"
+
+
+def test_frames_keep_the_range_of_the_images_and_leave_text_as_it_is() -> None:
+    images = (np.random.default_rng(1).random((50, 28, 28, 1)) * 255).astype(np.uint8)
+    texts = np.array([b"row %d" % at for at in range(50)], dtype=object)
+
+    def sensed(rows: Any) -> Any:
+        calls = benign(rows, np.arange(50) % 3, 60, np.random.default_rng(2))
+        return np.concatenate([each.rows for each in calls if each.kind == "frames"])
+
+    assert set(sensed(texts)) <= set(texts)
+    for rows in (images, images.astype(np.float32) / 127.5 - 1):
+        seen = sensed(rows)
+        assert seen.dtype == rows.dtype
+        least, middle, most = np.quantile(rows.astype(float), (0, 0.5, 1))
+        assert np.quantile(seen.astype(float), (0, 0.5, 1)) == pytest.approx(
+            [least, middle, most], abs=(most - least) / 10
+        )

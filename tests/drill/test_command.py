@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from proxy.__main__ import main
-from proxy.drill.choice import attack
+from proxy.drill.choice import attack, chosen
+from proxy.drill.expect import Bounds, Expectations
 from proxy.drill.material import Material, read
+from proxy.drill.results import Results
 from proxy.drill.slowly import slowly
 from proxy.drill.wire import Model
 from tests.drill.conftest import Drill
@@ -176,6 +178,13 @@ MISTAKES = {
     "no output of toy is a distribution": ["--attacks", "oars_square", "--output", "nothing"],
     "no such file": ["--expect", "nowhere.yaml"],
     "takes x": ["--input", "y"],
+    "--budget: 0 is too few": ["--budget", "0"],
+    "--seed: -1 is too few": ["--seed", "-1"],
+    "--rate: -1.0 is too few": ["--rate", "-1"],
+    "--epsilon: nan is no change of a row": ["--epsilon", "nan"],
+    "--range: 1 0 holds no values": ["--range", "1", "0"],
+    "--plot: . is a folder": ["--plot", "."],
+    "none of square can be run with this --data": ["--attacks", "square"],
 }
 
 
@@ -190,6 +199,29 @@ def test_mistakes_are_told_in_a_sentence(
     assert "Traceback" not in printed.err
 
 
+def test_expectations_of_what_is_not_run_are_told_before_it_begins(
+    toy: Backend, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expect = tmp_path / "expect.yaml"
+    where = [
+        "--target",
+        toy.address,
+        "--model",
+        "toy",
+        "--data",
+        str(data),
+        "--attacks",
+        "oars_square",
+        "jacobian+noise",
+    ]
+    for key in ("evasoin", "square", "inversion"):
+        expect.write_text(f"{key}: {{found: all}}")
+        assert main(["drill", *where, "--expect", str(expect)]) == 2
+        assert f"{key!r} is none of the attacks that are run" in capsys.readouterr().err
+    expectations = Expectations.read(expect).model_copy(update={"attacks": {"*+noise": Bounds(), "evasion": Bounds()}})
+    expectations.fit(chosen(["oars_square", "jacobian+noise"]), Results())
+
+
 def test_data_that_does_not_fit(toy: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.npz"
     rows = np.zeros((5, 4), np.float32)
@@ -199,6 +231,7 @@ def test_data_that_does_not_fit(toy: Backend, tmp_path: Path, capsys: pytest.Cap
         ({"x": rows, "y": np.zeros(4, int)}, "y is int64 of shape (4,)"),
         ({"x": rows.astype(str), "y": np.zeros(5, int)}, "must be numbers"),
         ({"x": rows, "y": np.zeros(5, int), "pool_x": rows[:, :2]}, "pool_x is float32 of shape (5, 2)"),
+        ({"x": rows[:, :3], "y": np.zeros(5, int)}, "rows of shape (3,) do not fit; toy takes x of (any, 4)"),
     ):
         np.savez(path, **arrays)
         assert main(["drill", "--target", toy.address, "--model", "toy", "--data", str(path)]) == 2
