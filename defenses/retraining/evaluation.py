@@ -79,7 +79,7 @@ class Evaluation:
     @property
     def robust(self) -> Right:
         """(n,) rows that are right clean and under every attack at epsilon."""
-        return np.logical_and.reduce([self.right[name] for name in (CLEAN, *self.white_box, *self.black_box)])
+        return _all([self.right[name] for name in (CLEAN, *self.white_box, *self.black_box)])
 
     @property
     def contradictions(self) -> list[str]:
@@ -189,9 +189,10 @@ def evaluate(
         subject, rows, labels, plan.epsilon, rng, norm=plan.norm, steps=plan.steps, restarts=plan.restarts
     )
     record(plan.pgd, adversarial)
-    white_box, black_box = [FGSM, SHORT, LONG, plan.pgd], []
+    white_box = [FGSM, SHORT, LONG, plan.pgd]
+    black_box: list[str] = []
     for name in ensemble.names(scores.shape[1], rows.ndim == 4):
-        right[name] = _ensemble(name, subject, material, plan, rng, np.logical_and.reduce(list(right.values())))
+        right[name] = _ensemble(name, subject, material, plan, rng, _all(list(right.values())))
         (black_box if name == ensemble.SQUARE else white_box).append(name)
         say(f"{subject.name}: {right[name].mean():.1%} right under {name} and all before")
     if transferred is not None:
@@ -211,6 +212,10 @@ def evaluate(
         membership=_membership(subject, material),
         captured=_captured(subject, material),
     )
+
+
+def _all(right: list[Right]) -> Right:
+    return np.asarray(np.logical_and.reduce(right))
 
 
 def _ensemble(

@@ -64,7 +64,6 @@ def pgd(
 
 @lru_cache(maxsize=16)  # tracing costs more than many a run, and is the same for every radius
 def _compiled(subject: Subject, norm: Norm, steps: int, step: float) -> Any:
-    @tf.function(reduce_retracing=True)
     def run(rows: Any, labels: Any, start: Any, epsilon: Any) -> Any:
         ball = attacks.Ball(norm, epsilon, subject.low, subject.high)
 
@@ -73,8 +72,10 @@ def _compiled(subject: Subject, norm: Norm, steps: int, step: float) -> Any:
 
         return attacks.pgd(loss, rows, ball, steps, step, start)
 
+    compiled = tf.function(run, reduce_retracing=True)
+
     def call(rows: Rows, labels: Labels, start: Any, epsilon: float) -> Any:
-        return run(
+        return compiled(
             tf.convert_to_tensor(rows, tf.float32),
             tf.convert_to_tensor(labels),
             tf.convert_to_tensor(start, tf.float32),
