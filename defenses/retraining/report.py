@@ -210,7 +210,7 @@ def _png(picture: Any) -> str:
     buffer = io.BytesIO()
     values = picture.clip(0, 1)
     values = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
-    imsave(buffer, np.ascontiguousarray(values), format="png", metadata={"Software": None})
+    imsave(buffer, np.ascontiguousarray(values), format="png", metadata={"Software": ""})
     code = base64.b64encode(buffer.getvalue()).decode()
     return f'<img width="84" height="84" style="image-rendering:pixelated" alt="" src="data:image/png;base64,{code}">'
 
