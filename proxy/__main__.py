@@ -16,6 +16,7 @@ _COMMANDS = {
     "replay": ("proxy.replay.cli", "recorded traffic through a candidate configuration (extra: capture)"),
     "drill": ("proxy.drill.cli", "attack a deployment on purpose, and say what it found (extra: attacks)"),
     "retrain": ("proxy.retrain.cli", "harden a model by adversarial training (extra: retrain)"),
+    "quarantine": ("proxy.quarantine.cli", "captured rows for a reviewer, then for retrain (extra: capture)"),
     "backend": ("proxy.embedded.cli", "serve SavedModels for trying out and tests (extra: tensorflow)"),
     "demo": ("proxy.demo.cli", "see it work on real data (extra: demo)"),
 }

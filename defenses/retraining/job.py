@@ -61,8 +61,7 @@ class Training(Section):
     average: float | None = Field(None, gt=0, lt=1, description="decay of the weights' moving average; default: none")
     check: Check = Check()
     checkpoint_seconds: Positive = 60.0
-    mixed_precision: bool = Field(False, description="compute in bfloat16, keep the weights in float32")
-    xla: bool = False
+    xla: bool = Field(False, description="compile attack and gradients with XLA")
 
 
 class Job(Section):

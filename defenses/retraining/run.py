@@ -1,13 +1,14 @@
 """One retraining run, from the job to the candidate and its manifest."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from defenses.retraining import data, manifest, model
+from defenses.retraining import captured, data, manifest, model
+from defenses.retraining.captured import Admitted
 from defenses.retraining.data import Datasets
 from defenses.retraining.job import Job
 from defenses.retraining.loop import Loop, TrainingError
@@ -24,7 +25,8 @@ class Prepared:
         strategy: of tf.distribute.
         chief: whether this worker writes the files.
         classifier: the model, within the strategy's scope.
-        rows: of the job.
+        rows: of the job; with those of callers, if any were let in.
+        admitted: what is to be said about rows of callers; None if the job names none.
         loop: at the step where it was left, or at 0.
     """
 
@@ -33,6 +35,7 @@ class Prepared:
     chief: bool
     classifier: Classifier
     rows: Datasets
+    admitted: Admitted | None
     loop: Loop
 
 
@@ -51,14 +54,17 @@ def prepare(job: Job, strategy: Any = None) -> Prepared:
     with strategy.scope():
         classifier = model.load(job.model)
     form = data.Form(classifier.shape, classifier.classes, classifier.lower, classifier.upper)
-    rows = data.load(job.data, form, job.seed)
+    rows, admitted = data.load(job.data, form, job.seed), None
+    if job.data.captured is not None:
+        admitted = captured.admit(job.data.captured, rows.train, form, job.seed)
+        rows = replace(rows, train=admitted.rows)
     try:
         job.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"output: {job.output} cannot be made: {error.strerror}; name another folder") from None
     chief = _chief(strategy)
     loop = Loop(job, classifier, rows.train, rows.validation, strategy, chief)
-    return Prepared(job, strategy, chief, classifier, rows, loop)
+    return Prepared(job, strategy, chief, classifier, rows, admitted, loop)
 
 
 def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: None) -> Trained:
@@ -87,9 +93,15 @@ def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: Non
         prepared.classifier.save(candidate)
         results = {"steps": now.step, "seconds": now.seconds, "ended": now.ended, "best_step": now.best_step}
         checked = {"check": loop.checked, "candidate": manifest.sha256(candidate)}
-        manifest.write(written, job, prepared.rows, results | checked)
+        manifest.write(written, job, prepared.rows, results | checked | _captured(prepared.admitted))
     loop.remove_checkpoint()
     return result
+
+
+def _captured(admitted: Admitted | None) -> dict[str, Any]:
+    if admitted is None:
+        return {}
+    return {"captured": {"rows": admitted.added, "findings": [asdict(finding) for finding in admitted.findings]}}
 
 
 def _strategy(job: Job) -> Any:

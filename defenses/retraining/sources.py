@@ -93,9 +93,24 @@ class ImportedRows(_Rows):
 RowsSource = Annotated[NpzRows | NpyRows | TfrecordRows | ImportedRows, Field(discriminator="kind")]
 
 
+class CapturedRows(Section):
+    """Rows that callers sent and a reviewer labelled, as `tensorwall quarantine --labels` writes them, to train on.
+
+    They are attacker-made. Their influence is capped, and they are looked at for poison first. To judge the result by
+    them is safer: name the file as a set to evaluate on, and leave this out.
+    """
+
+    file: Path
+    divide_by: Positive = Field(1.0, description="inputs are divided by this")
+    share: float = Field(0.05, gt=0, le=0.5, description="of the training rows, all callers together")
+    rows_per_caller: int = Field(50, gt=0)
+    poisoned: Literal["refuse", "report"] = Field("refuse", description="what to do when poison is found")
+
+
 class Data(Section):
     """Rows to train on, to choose the weights by, and to judge the result by."""
 
     train: RowsSource
     validation: RowsSource | Share = Field(0.1, description="rows for early stopping, or a share of the training rows")
     test: RowsSource | None = Field(None, description="rows for the evaluation and the gates")
+    captured: CapturedRows | None = Field(None, description="reviewed rows of callers to train on; default: none")

@@ -97,11 +97,11 @@ class Stepper:
 
         @tf.function(jit_compile=self._job.training.xla or None, autograph=False)  # type: ignore[untyped-decorator]
         def local_gradients(attacked: Tensor, *arguments: Tensor) -> Any:
-            batch = part(*arguments)
+            batch: Batch = part(*arguments)
             with tf.GradientTape() as tape:
                 losses = method.losses(batch, attacked)
                 loss = tf.reduce_sum(losses) / self._job.training.batch
-            right = tf.reduce_sum(tf.cast(~attacks.wrong(batch.logits(attacked), batch.y), tf.float32))
+            right = tf.reduce_sum(tf.cast(~attacks.wrong(batch.logits(attacked, False), batch.y), tf.float32))
             return tape.gradient(loss, self._trained, unconnected_gradients="zero"), tf.reduce_sum(losses), right
 
         def attack(*arguments: Tensor) -> Tensor:

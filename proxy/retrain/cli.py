@@ -97,6 +97,8 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
         f"{job.name}: {job.method.kind}, L{job.norm} {job.epsilon.value:g}, {len(rows.train):,} rows to train on, "
         f"{len(rows.validation):,} to check, {loop.steps:,} steps of {job.training.batch} rows"
     )
+    for finding in prepared.admitted.findings if prepared.admitted else ():
+        print(f"poison in data.captured, let in by the job: {finding.who}: {finding.text}", file=sys.stderr)
     if dry_run:
         return 0
     if loop.progress.step:

@@ -84,4 +84,5 @@ def test_a_network_that_branches_has_no_bounds() -> None:
     middle = LAYERS.Dense(4, "relu")(start)
     model = keras.Model(start, LAYERS.Dense(2)(LAYERS.Add()([middle, start])))
     assert bounds.unsupported(model.layers) is not None
-    assert all(bounds.unsupported(network().layers) is None for network in NETWORKS)
+    made: list[Any] = NETWORKS
+    assert all(bounds.unsupported(make().layers) is None for make in made)

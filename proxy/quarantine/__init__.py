@@ -1,0 +1,1 @@
+"""The command `tensorwall quarantine`: captured rows on their way to a reviewer."""
