@@ -81,7 +81,12 @@ def _rebuilt(name: str, promised: Signature, function: Any, classifier: Classifi
         def take(values: Any) -> Any:
             return tf.reshape(tf.cast(values, tf.float32), (-1, *shape))
 
-    answers = {key: np.asarray(value) for key, value in function(**{argument: served_rows}).items()}
+    try:
+        answers = {key: np.asarray(value) for key, value in function(**{argument: served_rows}).items()}
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        raise SignatureError(
+            f"signature {name} does not take rows of {shape}, as the retrained model does: {str(error).splitlines()[0]}"
+        ) from None
     meanings = _meanings(name, answers, promised)
     shapes = {key: output.shape for key, output in promised.outputs.items()}
 

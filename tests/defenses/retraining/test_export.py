@@ -78,7 +78,7 @@ def test_what_cannot_be_attacked_says_why(served: Path, tmp_path: Path) -> None:
 
 def test_signatures_that_cannot_be_rebuilt_are_named(tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy", [1]) / "1"
-    with pytest.raises(SignatureError, match=r"signature regress answers no scores|signature two has 2 inputs"):
+    with pytest.raises(SignatureError, match="signature classify does not take rows of"):
         export_like(toy, classifier(trained()), digits().test[:50], tmp_path / "out")
     with pytest.raises(SignatureError, match="cannot be read"):
         read_signatures(tmp_path)
