@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from defenses.retraining.after import Evaluating, Publishing, Requirements
 from defenses.retraining.recipes import Awp, Ibp, Method
 from defenses.retraining.section import Positive, Section
 from defenses.retraining.sources import Data, ModelSource
@@ -78,7 +79,12 @@ class Job(Section):
     strategy: Literal["one", "mirrored", "multi_worker"] = Field(
         "one", description="one device; all GPUs of this machine; the workers in TF_CONFIG"
     )
-    output: Path = Field(description="folder of the run: checkpoint, metrics, candidate, manifest")
+    output: Path = Field(description="folder of the run: checkpoint, metrics, candidate, manifest, report")
+    evaluate: Evaluating = Evaluating()
+    gates: Requirements = Requirements()
+    publish: Publishing | None = Field(
+        None, description="absent: the candidate is trained, and neither judged nor published"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Job":

@@ -3,11 +3,18 @@
 import argparse
 import os
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from defenses.retraining.job import Job
+from defenses.retraining.schedule import ScheduleError, When, confirmed_attacks, last_success
 from proxy.config.load import ConfigError, parse_as, text_of
+
+if TYPE_CHECKING:
+    from defenses.retraining.data import Datasets
+    from defenses.retraining.trained import Trained
 
 _NEEDS = ("tensorflow", "tqdm")
 
@@ -16,6 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument(
         "--job", required=True, type=Path, metavar="FILE", help="what to train, on what, and how (YAML)"
+    )
+    parser.add_argument("--no-publish", action="store_true", help="train, judge and report, but publish nothing")
+    parser.add_argument(
+        "--when",
+        type=_when,
+        metavar="CONDITIONS",
+        help="run only if they hold, else end at once with 0: attacks>=N confirmed since the last success, days>=N "
+        "since then, or both with a comma",
+    )
+    parser.add_argument(
+        "--events", type=Path, metavar="FILE", help="the proxy's audit log, in which --when counts attacks"
     )
     parser.add_argument("--dry-run", action="store_true", help="read and check everything, train nothing")
 
@@ -31,10 +49,34 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    return _retrain(job, arguments.job, arguments.dry_run)
+    try:
+        unmet = [] if arguments.when is None else _unmet(job, arguments.when, arguments.events)
+    except ScheduleError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for reason in unmet:
+        print(f"{job.name}: not due: {reason}")
+    return 0 if unmet else _retrain(job, arguments.job, arguments.dry_run, not arguments.no_publish)
 
 
-def _retrain(job: Job, source: Path, dry_run: bool) -> int:
+def _when(text: str) -> When:
+    try:
+        return When.parse(text)
+    except ScheduleError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _unmet(job: Job, when: When, events: Path | None) -> list[str]:
+    if job.publish is None or job.publish.textfile is None:
+        raise ScheduleError("--when needs publish.textfile in the job: it holds the time of the last success")
+    if when.attacks and events is None:
+        raise ScheduleError("--when counts attacks: name the proxy's audit log with --events")
+    success = last_success(job.publish.textfile, job.name)
+    attacks = confirmed_attacks(events, job.name, success) if events is not None and when.attacks else 0
+    return when.unmet(time.time(), success, attacks)
+
+
+def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on the machine
     from tqdm import tqdm
 
@@ -73,4 +115,32 @@ def _retrain(job: Job, source: Path, dry_run: bool) -> int:
         f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}\n"
         f"{trained.candidate}"
     )
-    return 0
+    return _conclude(job, trained, rows, publish) if job.publish is not None and trained.chief else 0
+
+
+def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> int:
+    from defenses.retraining.conclude import conclude
+    from defenses.retraining.data import DataError
+    from defenses.retraining.live import LiveError
+    from defenses.retraining.model import ModelError
+    from defenses.retraining.publish import PublishError
+    from defenses.retraining.robustness.ensemble import EnsembleError
+    from defenses.retraining.robustness.subject import SubjectError
+    from defenses.retraining.signatures import SignatureError
+
+    try:
+        conclusion = conclude(job, trained, rows, dry_run=not publish, say=print)
+    except (
+        DataError,
+        EnsembleError,
+        LiveError,
+        ModelError,
+        PublishError,
+        ScheduleError,
+        SignatureError,
+        SubjectError,
+    ) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{conclusion.outcome}\n{conclusion.report}")
+    return 0 if conclusion.passed else 1

@@ -1,0 +1,195 @@
+"""AutoAttack's way (Croce and Hein 2020, arXiv 2003.01690) with the attacks of adversarial-robustness-toolbox (ART).
+
+Each attack gets the rows that all before it left right: APGD on the cross-entropy, APGD on the difference of logits
+ratio, Square, which needs no gradient. AutoAttack's FAB is not among ART's; robustbench's numbers are so not its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from defenses.retraining.robustness.gradients import Norm
+from defenses.retraining.robustness.subject import Labels, Rows, Subject
+
+STEP_SHARE = 2.0
+"""The first step of APGD in radii, as its paper has it; it is halved from there."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard the ensemble tries. The defaults are AutoAttack's standard, but for restarts.
+
+    Attributes:
+        steps: of each APGD.
+        restarts: of each APGD.
+        queries: of Square, for each row.
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    queries: int = 5000
+
+
+class EnsembleError(Exception):
+    """The ensemble cannot run; `str()` says why and the remedy."""
+
+
+def attack(
+    name: str,
+    subject: Subject,
+    rows: Rows,
+    labels: Labels,
+    epsilon: float,
+    rng: np.random.Generator,
+    *,
+    norm: Norm = "inf",
+    effort: Effort | None = None,
+) -> Rows:
+    """One attack of the ensemble on rows that are right; where it ends.
+
+    Args:
+        name: one of NAMES.
+        subject: the model.
+        rows, labels: (n, ...) and (n,), all answered right.
+        epsilon: radius, in units of the rows' values.
+        rng: seeds the attack.
+        norm: of the radius.
+        effort: by default AutoAttack's.
+
+    Raises:
+        EnsembleError: ART is not installed.
+    """
+    if not len(rows):
+        return rows
+    try:
+        import art.attacks.evasion  # noqa: F401
+    except ImportError:
+        raise EnsembleError(
+            "the ensemble needs adversarial-robustness-toolbox: pip install 'tensorwall[retrain]'"
+        ) from None
+    effort = effort or Effort()
+    with _seeded(rng):
+        if name == "Square":
+            found = _square(subject, rows, labels, epsilon, norm, effort)
+        else:
+            found = _apgd(name, subject, rows, labels, epsilon, norm, effort)
+    return np.asarray(found, np.float32)
+
+
+APGD_CE, APGD_DLR, SQUARE = "APGD-CE", "APGD-DLR", "Square"
+
+
+def names(classes: int, image: bool) -> list[str]:
+    """The attacks that fit: the ratio needs a third class, and Square an image."""
+    return [APGD_CE, *([APGD_DLR] if classes >= 3 else []), *([SQUARE] if image else [])]
+
+
+class _Loss:
+    """A loss of rows as ART wants it: a mean, or one number a row where it says so."""
+
+    def __init__(self, name: str) -> None:
+        self.reduction = "sum_over_batch_size"
+        self._of = _ratio if name == APGD_DLR else _cross_entropy
+
+    def __call__(self, truth: Any, scores: Any) -> Any:
+        import tensorflow as tf
+
+        losses = self._of(tf.convert_to_tensor(truth, tf.float32), scores)
+        return losses if self.reduction == "none" else tf.reduce_mean(losses)
+
+
+def _cross_entropy(truth: Any, scores: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.softmax_cross_entropy_with_logits(truth, scores)
+
+
+def _ratio(truth: Any, scores: Any) -> Any:
+    """-(z_y - max other z) / (z_1st - z_3rd): scaling the logits does not hide it."""
+    import tensorflow as tf
+
+    own = tf.reduce_sum(truth * scores, axis=1)
+    other = tf.reduce_max(scores - 1e9 * truth, axis=1)
+    ordered = tf.sort(scores, axis=1, direction="DESCENDING")
+    return -(own - other) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
+
+
+def _apgd(name: str, subject: Subject, rows: Rows, labels: Labels, epsilon: float, norm: Norm, effort: Effort) -> Rows:
+    from art.attacks.evasion import AutoProjectedGradientDescent
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    scores = subject.scores(rows[:1])
+    classifier = TensorFlowV2Classifier(
+        _Model(subject),
+        nb_classes=scores.shape[1],
+        input_shape=rows.shape[1:],
+        loss_object=_Loss(name),
+        clip_values=(subject.low, subject.high),
+    )
+    apgd = AutoProjectedGradientDescent(
+        classifier,
+        norm=_norm(norm),
+        eps=epsilon,
+        eps_step=STEP_SHARE * epsilon,
+        max_iter=effort.steps,
+        nb_random_init=effort.restarts,
+        batch_size=256,
+        verbose=False,
+    )
+    return np.asarray(apgd.generate(rows, _one_hot(labels, scores.shape[1])))
+
+
+def _square(subject: Subject, rows: Rows, labels: Labels, epsilon: float, norm: Norm, effort: Effort) -> Rows:
+    from art.attacks.evasion import SquareAttack
+    from art.estimators.classification import BlackBoxClassifierNeuralNetwork
+
+    classes = subject.scores(rows[:1]).shape[1]
+    classifier = BlackBoxClassifierNeuralNetwork(
+        subject.scores, rows.shape[1:], classes, channels_first=False, clip_values=(subject.low, subject.high)
+    )
+    square = SquareAttack(
+        classifier,
+        norm=_norm(norm),
+        eps=epsilon,
+        max_iter=effort.queries,
+        p_init=0.8,
+        nb_restarts=1,
+        batch_size=256,
+        verbose=False,
+    )
+    return np.asarray(square.generate(rows, _one_hot(labels, classes)))
+
+
+class _Model:
+    """A subject called as ART calls a Keras model."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def __call__(self, rows: Any, training: bool = False) -> Any:
+        del training
+        import tensorflow as tf
+
+        return self._subject.logits(tf.cast(rows, tf.float32))
+
+
+def _one_hot(labels: Labels, classes: int) -> Rows:
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def _norm(norm: Norm) -> float:
+    return np.inf if norm == "inf" else 2
+
+
+@contextmanager
+def _seeded(rng: np.random.Generator) -> Iterator[None]:
+    """ART draws from numpy's global generator; what others drew from it is put back."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
