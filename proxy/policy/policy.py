@@ -81,11 +81,13 @@ class Policy:
             verdict = self._hold(model, settings, subject, finding, now)
             concerned.append(verdict)
             if cluster is not None and verdict.level >= 0:
-                verdict.callers = cluster.blamed
-                self._clusters.setdefault(model, Clusters()).put(verdict, cluster.members, cluster.radius)
+                enough = finding.surprise >= verdict.response.ladder[verdict.level].score
+                if enough or cluster.blamed.keys() <= verdict.callers.keys():  # weak evidence draws nobody else in
+                    verdict.callers = cluster.blamed
+                    self._clusters.setdefault(model, Clusters()).put(verdict, cluster.members, cluster.radius)
                 concerned += [
                     self._hold(model, settings, Subject("caller", caller), finding, now)
-                    for caller in verdict.callers
+                    for caller in cluster.blamed
                     if not self.manual.stale(model, caller, finding)
                 ]
         return concerned

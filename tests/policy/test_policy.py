@@ -162,6 +162,11 @@ def test_what_one_caller_did_alone_is_held_against_nobody_else(configured: Confi
     policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=Cluster(members, 0.2, {"a": 40, "b": 2}))], NOW)
     assert policy.row_standings("m", "stranger", members, NOW) == [CLEAR] * 3
     assert all(each.echoes for each in policy.row_standings("m", "a", members, NOW))
+    everyone = Cluster(members, 0.2, {"a": 42, "stranger": 30})
+    policy.judge("m", [found(1.5, Subject("cluster", "c"), cluster=everyone)], NOW + 1)
+    assert policy.row_standings("m", "stranger", members, NOW + 1) == [CLEAR] * 3, "weak evidence draws nobody in"
+    policy.judge("m", [found(4.5, Subject("cluster", "c"), cluster=everyone)], NOW + 2)
+    assert all(each.echoes for each in policy.row_standings("m", "stranger", members, NOW + 2))
 
 
 def test_silence_never_refuses(configured: Configured) -> None:
