@@ -4,10 +4,11 @@ Detectors are functions of an ordered log of observations, entry by entry: who h
 comes to the same findings.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from detectors.observation import Observation
 from proxy.detection.watched import Watched
 
 Source: TypeAlias = Literal["own", "other", "past"]
@@ -15,9 +16,9 @@ Source: TypeAlias = Literal["own", "other", "past"]
 
 
 class Batch(NamedTuple):
-    """Observations of one model, one at least: how many rows they are of, and themselves as bytes (`wire`)."""
+    """Observations of one model, one at least, and the same as bytes; none where the log has no use for them."""
 
-    rows: int
+    observations: Sequence[Observation]
     encoded: bytes
 
 
@@ -30,22 +31,22 @@ class Entry:
         source: whose it is.
         time: when it was appended, seconds since 1970.
         rows: of the observations.
-        content: observations, as bytes (`wire`).
+        content: observations, as they are or encoded.
     """
 
     model: str
     source: Source
     time: float
     rows: int
-    content: bytes
+    content: Sequence[Observation] | bytes
 
 
 class Log(Protocol):
     """Puts entries in order. For one event loop."""
 
     @property
-    def keeps(self) -> bool:
-        """Whether detectors that begin anew are given again what it has."""
+    def encodes(self) -> bool:
+        """Whether it needs batches as bytes."""
 
     @property
     def room(self) -> bool:
@@ -75,7 +76,7 @@ class OwnLog:
         clock: seconds since 1970.
     """
 
-    keeps = False
+    encodes = False
     room = good = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -90,5 +91,7 @@ class OwnLog:
         """See `Log`."""
         now = self._clock()
         return [
-            Entry(model, "own", now, batch.rows, batch.encoded) for model, batch in batches.items() if model in watched
+            Entry(model, "own", now, sum(each.rows for each in batch.observations), batch.observations)
+            for model, batch in batches.items()
+            if model in watched
         ]
