@@ -11,7 +11,10 @@ from detectors.observation import Floats, Observation
 
 
 class Around:
-    """Finds a cluster in the first rows of a caller who sends more than `most`: their surroundings within `radius`."""
+    """Finds a cluster in the first rows of a caller who sends more than `most`: their surroundings within `radius`.
+
+    It names a second caller, since what one does alone concerns nobody else.
+    """
 
     name = "around"
 
@@ -24,7 +27,11 @@ class Around:
             rows = self._rows[each.caller]
             rows += list(each.features.embeddings)
             if len(rows) > self._most:
-                cluster = Cluster(np.stack(rows[self._most // 2 : self._most]), self._radius, {each.caller: len(rows)})
+                cluster = Cluster(
+                    np.stack(rows[self._most // 2 : self._most]),
+                    self._radius,
+                    dict.fromkeys((each.caller, "another"), len(rows)),
+                )
                 subject = Subject("cluster", f"around-{each.caller}")
                 yield Reading(
                     self.name, "around.rows", subject, Technique.EVASION, 9.0, each.time, 0.0, 1, len(rows), cluster
