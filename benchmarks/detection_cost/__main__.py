@@ -4,7 +4,8 @@
 
 One proxy for each mode, all in front of one upstream that answers at once, so that the proxy is what limits and the
 share that detection costs is at its largest. 16 calls are in flight, of 100 callers, all rows distinct. CPU seconds are
-the proxy's own (user and system, all threads), read from /proc: what else the machine does moves them little.
+the proxy's own (user and system, all threads, with its detectors' process), read from /proc: what else the machine does
+moves them little.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from detectors.calibration import calibrate
 from detectors.features import Extractor, summarise
 from detectors.observation import Observation
 from detectors.workloads import benign
-from tests.processes import Proxy, serving_proxy
+from tests.processes import Proxy, children, serving_proxy
 
 MODES = ("off", "shadow", "enforce")
 LEARNED = 100
@@ -129,9 +130,10 @@ def _measured(proxy: Proxy, load: Load, seconds: float, seed: int) -> Measured:
 
 
 def _cpu(pid: int) -> float:
-    """User and system seconds of a process (proc(5): fields 14 and 15)."""
+    """User and system seconds of a process and of those that it started (proc(5): fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(_cpu, children(pid)))
 
 
 def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:

@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from detectors.findings import Finding
 from proxy.detection.actions import Action, OnAction, SharedActions
+from proxy.detection.engines import Observed, Seen, Status
 from proxy.detection.log import Batch, Entry, Log, OwnLog, Source
+from proxy.detection.process import DetectorProcess, EndedError, FailedError
 from proxy.detection.queue import ObservationQueue
 from proxy.detection.shared import SharedLog
-from proxy.detection.sightings import Sighting, observations
+from proxy.detection.sightings import Sighting
 from proxy.detection.verdicts import SharedVerdicts
-from proxy.detection.watched import Watched
-from proxy.detection.wire import UndecodableError, decode, encode
+from proxy.detection.watched import Remote, Watched
 from proxy.logs import event
 from proxy.metrics.detection import DetectionMetrics
 from proxy.policy import Policy
@@ -27,7 +27,9 @@ log = logging.getLogger("tensorwall.detection")
 BATCH_ROWS = 512
 ACTIONS_SECONDS = 0.5
 PACE = 0.02
-"""Seconds between batches: calls gather meanwhile, and the loop has the interpreter to itself."""
+"""Seconds between batches: calls gather meanwhile."""
+LOOK_SECONDS = 1.0
+"""After which it is looked at whether the detectors still run, even if there is nothing to do."""
 PACES, FEW_ROWS, OF_ONE = 3, 64, 4
 """A small batch costs nearly what a large one does: up to so many paces are waited for so many rows. But whoever sends
 so many calls in a pace or two may be searching, and a search has to be found after tens of rows."""
@@ -45,7 +47,6 @@ class Feed:
 
     Attributes:
         source: whose entry it is that the policy judges at this moment.
-        thread: of the detectors.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class Feed:
         self._clock = clock
         self._on_action = on_action
         self._queue = ObservationQueue(lambda lost: metrics.lost(lost.model, "queue", lost.rows))
-        self._looked: dict[str, float] = {}
-        self.thread = ThreadPoolExecutor(1, "tensorwall-detectors")
+        self._process = DetectorProcess(metrics.ended)
+        self._configured: Mapping[str, Watched] | None = None
         self._waiting = asyncio.Event()
         self._log: Log = OwnLog(clock)
         self._verdicts: SharedVerdicts | None = None
@@ -121,12 +122,17 @@ class Feed:
         """Until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._log.pause):
+                pause = self._log.pause
+                async with asyncio.timeout(LOOK_SECONDS if pause is None else min(pause, LOOK_SECONDS)):
                     await self._waiting.wait()
             self._waiting.clear()
             try:
                 if await self._turn():
                     self._waiting.set()  # there may be more
+            except EndedError:
+                pass  # `_ready` says so, once
+            except FailedError as error:
+                event(log, logging.ERROR, "detectors failed", problem=str(error))
             except Exception:
                 event(log, logging.ERROR, "detectors failed", exc_info=True)
             for _ in range(PACES):
@@ -135,8 +141,16 @@ class Feed:
                     break
 
     def close(self) -> None:
-        """Ends the detectors' thread."""
-        self.thread.shutdown(wait=False, cancel_futures=True)
+        """Ends the detectors' process."""
+        self._process.close()
+
+    async def history(self, caller: str) -> dict[str, dict[str, Any]]:
+        """See `Engines.history`; nothing while the detectors do not run."""
+        try:
+            found: dict[str, dict[str, Any]] = await self._process.ask("history", caller)
+            return found
+        except EndedError:
+            return {}
 
     async def _turn(self) -> bool:
         """One step of the log; False if nothing came of it."""
@@ -144,16 +158,79 @@ class Feed:
             await self._verdicts.sync(self._watched())
         await self._look_for_actions()
         watched = self._watched()
-        loop = asyncio.get_running_loop()
+        if not await self._ready(watched):
+            return False
         taken = self._queue.take(BATCH_ROWS) if self._log.room else []
-        batches = await loop.run_in_executor(self.thread, self._observed, watched, taken) if taken else {}
-        entries = await self._log.exchange(watched, batches)
+        known = [sighting for sighting in taken if sighting.model in watched]
+        entries = await self._log.exchange(watched, await self._observe(known) if known else {})
         if entries:
-            for entry, findings in await loop.run_in_executor(self.thread, self._see, watched, entries):
-                self._judge(entry, findings)
+            for entry, seen in zip(entries, await self._see(watched, entries), strict=True):
+                self._note(entry, seen)
+                self._judge(entry, seen.findings)
             if self._verdicts is not None:
                 await self._verdicts.sync(watched)
         return bool(taken or entries)
+
+    async def _ready(self, watched: Mapping[str, Watched]) -> bool:
+        """Whether the detectors run, of these models; none run where none are watched."""
+        if not watched:
+            self._process.end()
+            return True
+        running = self._process.running
+        if running and watched is self._configured:
+            return True
+        if not running and not await self._begin(watched):
+            return False
+        self._take(watched, await self._process.ask("configure", {name: each.recipe for name, each in watched.items()}))
+        self._configured = watched
+        return True
+
+    async def _begin(self, watched: Mapping[str, Watched]) -> bool:
+        """Detectors that know nothing of what others saw before."""
+        self._configured = None
+        for each in watched.values():
+            each.engine = Remote()
+        return await self._process.start()
+
+    async def _observe(self, taken: Sequence[Sighting]) -> dict[str, Batch]:
+        try:
+            made: dict[str, Observed] = await self._process.ask("observe", taken)
+        except (EndedError, FailedError):
+            self._lost((sighting.model, sighting.rows) for sighting in taken)
+            raise
+        for name, each in made.items():
+            for reason, rows in each.lost.items():
+                self._metrics.lost(name, reason, rows)
+        return {name: Batch(each.rows, each.encoded) for name, each in made.items() if each.encoded}
+
+    async def _see(self, watched: Mapping[str, Watched], entries: Sequence[Entry]) -> Sequence[Seen]:
+        try:
+            seen, statuses = await self._process.ask("see", [(entry.model, entry.content) for entry in entries])
+        except (EndedError, FailedError) as error:
+            if isinstance(error, FailedError) or not self._log.keeps:
+                self._lost((entry.model, entry.rows) for entry in entries)
+            raise
+        self._take(watched, statuses)
+        return list(seen)
+
+    def _lost(self, rows: Iterable[tuple[str, int]]) -> None:
+        for model, count in rows:
+            self._metrics.lost(model, "process", count)
+
+    def _take(self, watched: Mapping[str, Watched], statuses: Mapping[str, Status]) -> None:
+        for name, status in statuses.items():
+            watched[name].engine.status = status
+            for detector, problem in status.failures:
+                self._metrics.failed(name, detector)
+                event(log, logging.ERROR, "detector left out", model=name, detector=detector, problem=problem)
+
+    def _note(self, entry: Entry, seen: Seen) -> None:
+        self._metrics.saw(entry.model, entry.rows, seen.seconds, entry.source)
+        if seen.damaged:
+            self._metrics.lost(entry.model, "entry", entry.rows)
+            event(log, logging.WARNING, "entry of the shared log left out", model=entry.model, problem=seen.damaged)
+        if seen.problem:
+            event(log, logging.ERROR, "detectors failed", model=entry.model, problem=seen.problem)
 
     async def _look_for_actions(self) -> None:
         """At most every ACTIONS_SECONDS, if there is nothing to send."""
@@ -161,47 +238,7 @@ class Feed:
             self._actions_due = time.monotonic() + ACTIONS_SECONDS
             await self._actions.sync()
 
-    def _observed(self, watched: Mapping[str, Watched], taken: Sequence[Sighting]) -> dict[str, Batch]:
-        """In the detectors' thread."""
-        by_model: dict[str, list[Sighting]] = {}
-        for sighting in taken:
-            by_model.setdefault(sighting.model, []).append(sighting)
-        made = {}
-        for name, sightings in by_model.items():
-            if name in watched:
-                started, of = time.perf_counter(), watched[name]
-                found = observations(sightings, of.extractor, of.settings, partial(self._metrics.lost, name))
-                if found:
-                    made[name] = Batch(found, encode(found) if self._log.encodes else b"")
-                self._looked[name] = time.perf_counter() - started + self._looked.get(name, 0.0)
-        return made
-
-    def _see(self, watched: Mapping[str, Watched], entries: Sequence[Entry]) -> list[tuple[Entry, list[Finding]]]:
-        """In the detectors' thread."""
-        return [(entry, self._findings(watched[entry.model], entry)) for entry in entries]
-
-    def _findings(self, watched: Watched, entry: Entry) -> list[Finding]:
-        content = entry.content
-        if isinstance(content, bytes):
-            try:
-                content = decode(content, entry.model)
-            except UndecodableError as error:
-                self._metrics.lost(entry.model, "entry", entry.rows)
-                event(log, logging.WARNING, "entry of the shared log left out", model=entry.model, problem=str(error))
-                return []
-        started = time.perf_counter()
-        try:
-            findings = watched.engine.see(content)
-            watched.history.take(content, _found_callers(findings))
-            return findings
-        except Exception:
-            event(log, logging.ERROR, "detectors failed", exc_info=True, model=entry.model)
-            return []
-        finally:
-            seconds = time.perf_counter() - started + self._looked.pop(entry.model, 0.0)
-            self._metrics.saw(entry.model, entry.rows, seconds, entry.source)
-
-    def _judge(self, entry: Entry, findings: list[Finding]) -> None:
+    def _judge(self, entry: Entry, findings: Sequence[Finding]) -> None:
         self.source = entry.source
         try:
             if entry.source == "own":
@@ -212,11 +249,3 @@ class Feed:
                 self._verdicts.note(concerned)
         finally:
             self.source = "own"
-
-
-def _found_callers(findings: list[Finding]) -> set[str]:
-    callers: set[str] = set()
-    for finding in findings:
-        subject, cluster = finding.reading.subject, finding.reading.cluster
-        callers |= {subject.id} if subject.kind == "caller" else set(cluster.blamed if cluster is not None else ())
-    return callers

@@ -4,11 +4,10 @@ Detectors are functions of an ordered log of observations, entry by entry: who h
 comes to the same findings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from detectors.observation import Observation
 from proxy.detection.watched import Watched
 
 Source: TypeAlias = Literal["own", "other", "past"]
@@ -16,9 +15,9 @@ Source: TypeAlias = Literal["own", "other", "past"]
 
 
 class Batch(NamedTuple):
-    """Observations of one model, one at least, and the same as bytes; none where the log has no use for them."""
+    """Observations of one model, one at least: how many rows they are of, and themselves as bytes (`wire`)."""
 
-    observations: Sequence[Observation]
+    rows: int
     encoded: bytes
 
 
@@ -31,22 +30,22 @@ class Entry:
         source: whose it is.
         time: when it was appended, seconds since 1970.
         rows: of the observations.
-        content: observations, as they are or encoded.
+        content: observations, as bytes (`wire`).
     """
 
     model: str
     source: Source
     time: float
     rows: int
-    content: Sequence[Observation] | bytes
+    content: bytes
 
 
 class Log(Protocol):
     """Puts entries in order. For one event loop."""
 
     @property
-    def encodes(self) -> bool:
-        """Whether it needs batches as bytes."""
+    def keeps(self) -> bool:
+        """Whether detectors that begin anew are given again what it has."""
 
     @property
     def room(self) -> bool:
@@ -76,7 +75,7 @@ class OwnLog:
         clock: seconds since 1970.
     """
 
-    encodes = False
+    keeps = False
     room = good = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -91,7 +90,5 @@ class OwnLog:
         """See `Log`."""
         now = self._clock()
         return [
-            Entry(model, "own", now, sum(each.rows for each in batch.observations), batch.observations)
-            for model, batch in batches.items()
-            if model in watched
+            Entry(model, "own", now, batch.rows, batch.encoded) for model, batch in batches.items() if model in watched
         ]

@@ -32,7 +32,7 @@ class SharedLog:
         monotonic: seconds.
     """
 
-    encodes = True
+    keeps = True
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class SharedLog:
             del self._streams[name], self._next[name], self._pauses[name]
         for name, each in watched.items():
             old = self._streams.get(name)
-            if old is None or old.watched.engine is not each.engine:
+            if old is None or old.engine is not each.engine:
                 self._streams[name] = Stream(each, self._metrics, old)
                 self._next[name], self._pauses[name] = 0.0, FASTEST
             else:

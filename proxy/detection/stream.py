@@ -6,10 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detectors.observation import Observation
 from proxy.detection.log import Batch, Entry, Source
 from proxy.detection.watched import Watched
-from proxy.detection.wire import encode
 from proxy.logs import event
 from proxy.metrics.detection import DetectionMetrics
 from proxy.state.log import Entry as Read
@@ -31,7 +29,6 @@ class _Own:
     """A record of this process; gone once it is both in the log and in the detectors."""
 
     record: Record
-    content: Sequence[Observation]
     sent: bool = False
     seen: bool = False
 
@@ -45,6 +42,7 @@ class Stream:
         before: the model's stream until now, whose unsent records this one sends.
 
     Attributes:
+        engine: who reads it.
         origin: names it as a writer.
         epoch, last: up to where the log is read.
         lag: rows of it that are still to be read.
@@ -53,6 +51,7 @@ class Stream:
 
     def __init__(self, watched: Watched, metrics: DetectionMetrics, before: "Stream | None" = None) -> None:
         self.watched = watched
+        self.engine = watched.engine
         self.origin = secrets.token_hex(6)
         self.epoch = ""
         self.lost = 0
@@ -67,7 +66,7 @@ class Stream:
         self._strangers: set[str] = set()
         for own in () if before is None else before._own.values():
             if not own.sent:
-                self._add(own.record, own.content)
+                self._add(own.record)
 
     @property
     def waiting(self) -> bool:
@@ -85,10 +84,7 @@ class Stream:
 
     def observe(self, batch: Batch) -> None:
         """Takes new observations."""
-        rows = max(1, sum(each.rows for each in batch.observations))
-        self._add(
-            Record(0, KIND, rows, self.watched.mark, batch.encoded or encode(batch.observations)), batch.observations
-        )
+        self._add(Record(0, KIND, max(1, batch.rows), self.watched.mark, batch.encoded))
 
     def unsent(self) -> list[Record]:
         """What is to be sent next."""
@@ -102,7 +98,7 @@ class Stream:
             if not own.seen:
                 own.seen = True
                 self._seen[self.origin] = max(seq, self._seen.get(self.origin, seq))
-                found.append(Entry(self._model, "own", now, own.record.rows, own.content))
+                found.append(Entry(self._model, "own", now, own.record.rows, own.record.payload))
         self._tidy()
         self._bound()
         return found
@@ -151,7 +147,7 @@ class Stream:
             self._stranger(read, source)
             return None
         if read.origin == self.origin:
-            return None if own is None else Entry(self._model, source, read.time, read.rows, own.content)
+            return None if own is None else Entry(self._model, source, read.time, read.rows, own.record.payload)
         return Entry(self._model, source, read.time, read.rows, read.payload)
 
     def _stranger(self, read: Read, source: Source) -> None:
@@ -169,9 +165,9 @@ class Stream:
                 proxy=read.origin,
             )
 
-    def _add(self, record: Record, content: Sequence[Observation]) -> None:
+    def _add(self, record: Record) -> None:
         self._seq += 1
-        self._own[self._seq] = _Own(record._replace(seq=self._seq), content)
+        self._own[self._seq] = _Own(record._replace(seq=self._seq))
 
     def _tidy(self) -> None:
         for seq in [seq for seq, own in self._own.items() if own.sent and own.seen]:

@@ -27,10 +27,16 @@ from proxy.metrics.labels import label_value
 from proxy.policy.verdict import Verdict
 
 
-class _Engine(Protocol):
+class _Status(Protocol):
+    @property
+    def stats(self) -> Mapping[str, DetectorStats]: ...
     @property
     def left_out(self) -> tuple[str, ...]: ...
-    def stats(self) -> Mapping[str, DetectorStats]: ...
+
+
+class _Engine(Protocol):
+    @property
+    def status(self) -> _Status: ...
 
 
 class _Watched(Protocol):
@@ -74,6 +80,7 @@ class DetectionMetrics:
         self._detect_seconds = histogram("tensorwall_detection_seconds", registry)
         self._surprise = histogram("tensorwall_detection_surprise", registry, SURPRISE)
         self._failures = counter("tensorwall_detector_failures", registry)
+        self._ends = counter("tensorwall_detection_restarts", registry)
         self._attacks = counter("tensorwall_attacks", registry)
         self._last_attacks: dict[tuple[str, str], float] = {}
         self._acted = counter("tensorwall_verdict_calls", registry)
@@ -131,7 +138,8 @@ class DetectionMetrics:
 
         Args:
             model: its name.
-            reason: `queue`, `request`, `reply`, `rows` (too many in one call); or of the rows of other proxies
+            reason: `queue`, `request`, `reply`, `rows` (too many in one call), `process` (the detectors' process ended
+                or failed while it had them); or of the rows of other proxies
                 `trimmed` (the log had forgotten them), `profile` (another one, or another secret), `entry` (damaged).
             rows: how many.
         """
@@ -166,6 +174,10 @@ class DetectionMetrics:
     def failed(self, model: str, detector: str) -> None:
         """Counts a detector that raised."""
         self._failures.labels(label_value(model), label_value(detector)).inc()
+
+    def ended(self) -> None:
+        """Counts an end of the detectors' process that nobody asked for."""
+        self._ends.inc()
 
     def reached(self, verdict: Verdict, now: float) -> None:
         """Counts a verdict that reached a step; its id is the exemplar, which an OpenMetrics scrape has."""
@@ -205,7 +217,8 @@ class _DetectionCollector(Collector):
         progress = _gauge("tensorwall_extraction_progress")
         for model, watched in dict(self._source.watched).items():
             name, highest = label_value(model), 0.0
-            for detector, stats in watched.engine.stats().items():
+            status = watched.engine.status
+            for detector, stats in status.stats.items():
                 shown = label_value(detector)
                 for kind, count in stats.tracked.items():
                     tracked.add_metric([name, shown, kind], count)
@@ -213,7 +226,7 @@ class _DetectionCollector(Collector):
                     dropped.add_metric([name, shown, kind], count)
                 working.add_metric([name, shown], 1)
                 highest = max(highest, stats.gauges.get("extraction_progress", 0.0))
-            for detector in watched.engine.left_out:
+            for detector in status.left_out:
                 working.add_metric([name, label_value(detector)], 0)
             progress.add_metric([name], highest)
         evicted = _counter("tensorwall_verdicts_evicted")

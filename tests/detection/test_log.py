@@ -30,6 +30,7 @@ from proxy.state import RedisStoreSettings
 from proxy.state.log import LogAwayError, Page, Record
 from proxy.state.redis_log import RedisLog
 from tests.detectors.made import SALT, natural, observed, walk
+from tests.processes import START_SECONDS
 from tests.redis_server import RedisServer, redis_server
 
 NOW = time.time()
@@ -53,7 +54,8 @@ class Process:
         self.policy = Policy(self._reached)
         self.policy.configure({watched.name: watched.settings})
         metrics = DetectionMetrics(self.registry)
-        self.feed = Feed(lambda: {watched.name: watched}, self.policy, metrics, time.time, self._act)
+        models = {watched.name: watched}
+        self.feed = Feed(lambda: models, self.policy, metrics, time.time, self._act)
         self.feed.share(store)
         self.store = store
 
@@ -93,7 +95,7 @@ def settings(tmp_path: Path) -> Settings:
 async def process(
     settings: Settings, server: RedisServer | None = None, namespace: str = "", kind: type[RedisLog] = RedisLog
 ) -> AsyncIterator[Process]:
-    watched = Watched.made("m", settings, SALT, None, lambda detector, error: None)
+    watched = Watched.made("m", settings, SALT, None)
     made: list[Process] = []
     store = None
     if server is not None:
@@ -113,7 +115,7 @@ async def process(
         made[0].feed.close()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Any], seconds: float = START_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.005)
@@ -204,9 +206,9 @@ async def test_a_lost_answer_makes_nobody_see_rows_twice(settings: Settings, sha
 
 async def test_what_waits_for_the_store_is_bounded_and_counted(settings: Settings) -> None:
     metrics = DetectionMetrics(registry := CollectorRegistry())
-    stream = Stream(Watched.made("m", settings, SALT, None, lambda detector, error: None), metrics)
+    stream = Stream(Watched.made("m", settings, SALT, None), metrics)
     observations = [observed(natural(500, np.random.default_rng(0)), NOW, "c")]
-    batch = Batch(observations, encode(observations))
+    batch = Batch(500, encode(observations))
     number = MAX_UNSENT_ROWS // 500 + 8
     for _ in range(number):
         stream.observe(batch)
@@ -242,7 +244,7 @@ async def test_another_store_does_not_show_the_detectors_what_they_saw(
 
 async def test_damaged_entries_are_left_out_and_counted(settings: Settings, shared_redis: RedisServer) -> None:
     namespace = f"damaged{next(namespaces)}"
-    watched = Watched.made("m", settings, SALT, None, lambda detector, error: None)
+    watched = Watched.made("m", settings, SALT, None)
     async with process(settings, shared_redis, namespace) as one:
         writer = RedisLog(
             RedisStoreSettings(kind="redis", url=shared_redis.url, namespace=namespace), lambda good: None, print

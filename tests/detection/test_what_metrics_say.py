@@ -44,7 +44,9 @@ def test_what_is_known_is_zero_before_anything_happens(detecting: Detecting) -> 
         ("detector_failures_total", "hardness", "toy"),
     ):
         assert samples[f"tensorwall_{series[0]}", *series[1:]] == 0, series
-    assert protected.count("tensorwall_detector_up") == 7, "six of ours and one of the operator's own"
+    protected.proxy.process.wait_until(
+        lambda: protected.count("tensorwall_detector_up") == 7, "told of six of ours and one of the operator's own"
+    )
     assert protected.count("tensorwall_profile_learned", mode="enforce") == 1
     assert protected.count("tensorwall_config_last_reload_successful") == 1
     assert re.search(r'tensorwall_config_info\{hash="[0-9a-f]{12}"\} 1\.0', openmetrics(protected))

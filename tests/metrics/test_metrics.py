@@ -127,6 +127,7 @@ STABLE = {
     "tensorwall_detection_seconds": "histogram(model)",
     "tensorwall_detection_surprise": "histogram(model, detector, technique)",
     "tensorwall_detector_dropped": "counter(model, detector, kind)",
+    "tensorwall_detection_restarts": "counter()",
     "tensorwall_detector_failures": "counter(model, detector)",
     "tensorwall_detector_tracked": "gauge(model, detector, kind)",
     "tensorwall_detector_up": "gauge(model, detector)",
