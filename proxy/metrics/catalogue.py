@@ -82,8 +82,8 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorwall_observed_rows": ("counter", "Rows that the detectors saw.", ("model",)),
     "tensorwall_unobserved_rows": (
         "counter",
-        "Rows that they did not see: the queue was full, the request or its answer could not be read, their process "
-        "ended; or rows of other proxies that could not be used.",
+        "Rows that they did not see: the queue was full, the request or its answer could not be read, "
+        "their process ended; or rows of other proxies that could not be used.",
         ("model", "reason"),
     ),
     "tensorwall_shared_rows": (
