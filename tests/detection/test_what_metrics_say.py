@@ -94,7 +94,9 @@ def test_who_is_under_two_verdicts_is_one_caller(detecting: Detecting) -> None:
 
 def test_a_detector_that_is_left_out_is_down(detecting: Detecting) -> None:
     protected = detecting(own=[{"path": "tests.detection.own:Broken"}])
-    assert protected.count("tensorwall_detector_up", detector="broken") == 1
+    protected.proxy.process.wait_until(
+        lambda: protected.count("tensorwall_detector_up", detector="broken") == 1, "told of it"
+    )
     ask(protected, ROWS[:20])
     protected.proxy.process.wait_until(
         lambda: protected.count("tensorwall_detector_failures_total", detector="broken") == 1, "without it"
