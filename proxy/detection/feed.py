@@ -225,10 +225,11 @@ class Feed:
                 event(log, logging.ERROR, "detector left out", model=name, detector=detector, problem=problem)
 
     def _note(self, entry: Entry, seen: Seen) -> None:
-        self._metrics.saw(entry.model, entry.rows, seen.seconds, entry.source)
         if seen.damaged:
             self._metrics.lost(entry.model, "entry", entry.rows)
             event(log, logging.WARNING, "entry of the shared log left out", model=entry.model, problem=seen.damaged)
+        else:
+            self._metrics.saw(entry.model, entry.rows, seen.seconds, entry.source)
         if seen.problem:
             event(log, logging.ERROR, "detectors failed", model=entry.model, problem=seen.problem)
 
