@@ -14,6 +14,7 @@ from detectors.detector import Detector, DetectorStats
 from detectors.engine import Engine
 from detectors.features import Extractor
 from detectors.findings import Finding
+from detectors.observation import Observation
 from detectors.profile import Profile
 from proxy.config.detection import Detection as Settings
 from proxy.detection.history import History
@@ -27,12 +28,12 @@ class Recipe(NamedTuple):
     Attributes:
         settings: of its detection.
         profile: what is usual.
-        key: of what an engine depends on; under the same one it stays.
+        number: of the engine; under the same one it stays, and only settings change.
     """
 
     settings: Settings
     profile: Profile
-    key: tuple[Any, ...]
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,29 @@ class Status:
     failures: tuple[tuple[str, str], ...] = ()
 
 
-class Observed(NamedTuple):
-    """Observations of calls of one model: their rows, themselves as bytes, and rows that became none, by reason."""
-
-    rows: int
-    encoded: bytes
-    lost: Mapping[str, int]
-
-
 class Seen(NamedTuple):
-    """What came of one entry: findings, seconds that it took; whether it was damaged, or else what went wrong."""
+    """What came of observations: findings, seconds that it took; whether they were damaged, or else what went wrong."""
 
     findings: Sequence[Finding]
     seconds: float
     damaged: str = ""
     problem: str = ""
+
+
+class Observed(NamedTuple):
+    """Observations of calls of one model.
+
+    Attributes:
+        rows: of them.
+        lost: rows that became none, by reason.
+        encoded: themselves (`wire`), if others are to see them; empty if there are none.
+        seen: what came of them, if the detectors saw them at once.
+    """
+
+    rows: int
+    lost: Mapping[str, int]
+    encoded: bytes = b""
+    seen: Seen | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +86,29 @@ class _Model:
     history: History
     failures: list[tuple[str, str]]
     looked: float = 0.0
+
+    def observe(self, sightings: Sequence[Sighting], own: bool) -> Observed:
+        started = time.perf_counter()
+        lost: Counter[str] = Counter()
+        found = observations(
+            sightings, self.extractor, self.recipe.settings, lambda reason, rows: lost.update({reason: rows})
+        )
+        encoded = encode(found) if found and not own else b""
+        self.looked += time.perf_counter() - started
+        rows = sum(each.rows for each in found)
+        return Observed(rows, dict(lost), encoded, self.see(found) if found and own else None)
+
+    def see(self, batch: Sequence[Observation]) -> Seen:
+        started, looked = time.perf_counter(), self.looked
+        self.looked = 0.0
+        findings: Sequence[Finding] = ()
+        problem = ""
+        try:
+            findings = self.engine.see(batch)
+            self.history.take(batch, _found_callers(findings))
+        except Exception:
+            problem = traceback.format_exc(limit=-3)
+        return Seen(findings, looked + time.perf_counter() - started, problem=problem)
 
     def status(self) -> Status:
         failures = tuple(self.failures)
@@ -90,64 +122,51 @@ class Engines:
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
 
-    def configure(self, recipes: Mapping[str, Recipe]) -> dict[str, Status]:
-        """Takes the watched models. Engines stay as far as what they were made from does."""
-        self._models = {name: _made(self._models.get(name), recipe) for name, recipe in recipes.items()}
-        return {name: model.status() for name, model in self._models.items()}
+    def take(self, name: str, recipe: Recipe) -> None:
+        """Takes a watched model. Its engine stays if its number does."""
+        old = self._models.get(name)
+        if old is not None and old.recipe.number == recipe.number:
+            old.recipe = recipe
+        else:
+            self._models[name] = _made(recipe)
 
-    def observe(self, sightings: Iterable[Sighting]) -> dict[str, Observed]:
-        """Works out what detectors see of calls."""
+    def keep(self, names: Iterable[str]) -> None:
+        """Forgets all other models."""
+        self._models = {name: self._models[name] for name in names}
+
+    def observe(self, sightings: Iterable[Sighting], own: bool) -> dict[str, Observed]:
+        """Works out what detectors see of calls, by model.
+
+        Args:
+            sightings: of watched models.
+            own: nobody else is to see them, so that the detectors see them at once.
+        """
         by_model: dict[str, list[Sighting]] = {}
         for sighting in sightings:
             by_model.setdefault(sighting.model, []).append(sighting)
-        return {name: self._observe(self._models[name], own) for name, own in by_model.items() if name in self._models}
+        return {name: self._models[name].observe(mine, own) for name, mine in by_model.items()}
 
-    def see(self, entries: Iterable[tuple[str, bytes]]) -> tuple[list[Seen], dict[str, Status]]:
-        """Shows the detectors what is next: the model's name, and observations as bytes."""
-        seen, names = [], set()
+    def see(self, entries: Iterable[tuple[str, bytes]]) -> list[Seen]:
+        """Shows the detectors what is next: the model's name, and observations (`wire`)."""
+        seen = []
         for name, content in entries:
-            seen.append(self._see(name, content))
-            names.add(name)
-        return seen, {name: self._models[name].status() for name in names}
+            try:
+                seen.append(self._models[name].see(decode(content, name)))
+            except UndecodableError as error:
+                seen.append(Seen((), 0.0, damaged=str(error)))
+        return seen
+
+    def status(self) -> dict[str, Status]:
+        """Of all models."""
+        return {name: model.status() for name, model in self._models.items()}
 
     def history(self, caller: str) -> dict[str, dict[str, Any]]:
         """By model: how near a caller's rows were, and how far a copy of its making would have come."""
         found = ((name, model.history.show(caller)) for name, model in self._models.items())
         return {name: shown for name, shown in found if shown is not None}
 
-    def _observe(self, model: _Model, sightings: Sequence[Sighting]) -> Observed:
-        started = time.perf_counter()
-        lost: Counter[str] = Counter()
-        found = observations(
-            sightings, model.extractor, model.recipe.settings, lambda reason, rows: lost.update({reason: rows})
-        )
-        made = Observed(sum(each.rows for each in found), encode(found) if found else b"", lost)
-        model.looked += time.perf_counter() - started
-        return made
 
-    def _see(self, name: str, content: bytes) -> Seen:
-        model = self._models[name]
-        started, looked = time.perf_counter(), model.looked
-        model.looked = 0.0
-
-        def seen(findings: Sequence[Finding] = (), damaged: str = "", problem: str = "") -> Seen:
-            return Seen(findings, looked + time.perf_counter() - started, damaged, problem)
-
-        try:
-            batch = decode(content, name)
-            findings = model.engine.see(batch)
-            model.history.take(batch, _found_callers(findings))
-            return seen(findings)
-        except UndecodableError as error:
-            return seen(damaged=str(error))
-        except Exception:
-            return seen(problem=traceback.format_exc(limit=-3))
-
-
-def _made(old: _Model | None, recipe: Recipe) -> _Model:
-    if old is not None and old.recipe.key == recipe.key:
-        old.recipe = recipe
-        return old
+def _made(recipe: Recipe) -> _Model:
     failures: list[tuple[str, str]] = []
 
     def failed(detector: str, error: Exception) -> None:

@@ -49,15 +49,14 @@ class ObservationQueue:
             oldest = self._by_caller[caller][0]
             self._dropped(self._out(oldest))
 
-    def take(self, max_rows: int) -> list[Sighting]:
-        """The oldest, until there are `max_rows` of them or more."""
+    def take(self, weight: int) -> list[Sighting]:
+        """The oldest, until they weigh so much or more."""
         taken: list[Sighting] = []
-        rows = 0
-        while self._waiting and rows < max_rows:
+        least = self._weight - weight
+        while self._waiting and self._weight > least:
             entry = self._waiting.popleft()
             if entry:
                 taken.append(self._out(entry))
-                rows += taken[-1].rows
         return taken
 
     def _out(self, entry: list[Sighting]) -> Sighting:

@@ -35,9 +35,8 @@ Lost = Callable[[str, int], None]
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One answered call of a watched model.
+class Sighting(NamedTuple):
+    """One answered call of a watched model. A tuple, since each call makes and pickles one.
 
     Attributes:
         time: seconds since 1970.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import count
 from typing import Any
 
 from detectors.features import Extractor
@@ -10,15 +11,19 @@ from proxy.config.detection import Detection as Settings
 from proxy.detection import wire
 from proxy.detection.engines import Recipe, Status
 
+_numbers = count()
+
 
 @dataclass(slots=True, eq=False)
 class Remote:
-    """One engine in the detectors' process; after that began anew it is another one.
+    """One engine in the detectors' process; after that ended it is another one.
 
     Attributes:
+        number: no other one has it.
         status: as it was last told.
     """
 
+    number: int = field(default_factory=lambda: next(_numbers))
     status: Status = field(default_factory=Status)
 
 
@@ -63,7 +68,7 @@ class Watched:
     @property
     def recipe(self) -> Recipe:
         """What its engine is made from."""
-        return Recipe(self.settings, self.profile, self.key)
+        return Recipe(self.settings, self.profile, self.engine.number)
 
 
 def _mark(profile: Profile) -> str:
