@@ -4,8 +4,8 @@
 
 One proxy for each mode, all in front of one upstream that answers at once, so that the proxy is what limits and the
 share that detection costs is at its largest. 16 calls are in flight, of 100 callers, all rows distinct. CPU seconds are
-the proxy's own (user and system, all threads, with its detectors' process), read from /proc: what else the machine does
-moves them little.
+the proxy's (user and system, all threads), read from /proc: what else the machine does moves them little. They are
+counted with its detectors' process, and `main` are those of the process alone that answers calls.
 """
 
 import argparse
@@ -42,10 +42,18 @@ _SETTLE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One turn: calls a second, the proxy's CPU seconds a call, and the share of rows that the detectors saw."""
+    """One turn.
+
+    Attributes:
+        calls: a second.
+        cpu: seconds a call, of the proxy and its detectors.
+        main: of these, without the detectors' process.
+        seen: share of rows that the detectors saw.
+    """
 
     calls: float
     cpu: float
+    main: float
     seen: float
 
 
@@ -119,21 +127,25 @@ def _measured(proxy: Proxy, load: Load, seconds: float, seed: int) -> Measured:
     with subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "begin\n", "the load could not start"
-        cpu = _cpu(pid)
+        main, detectors = _cpu(pid), _detectors(pid)
         answered, took, failed = driver.stdout.readline().split()
         assert not int(failed), f"{failed} calls failed"
     time.sleep(_SETTLE)
-    spent = _cpu(pid) - cpu
+    main = _cpu(pid) - main
+    both = main + _detectors(pid) - detectors
     after_seen, after_lost = _rows(proxy, load)
     share = (after_seen - seen) / max(1.0, after_seen - seen + after_lost - lost)
-    return Measured(int(answered) / float(took), spent / int(answered), share)
+    return Measured(int(answered) / float(took), both / int(answered), main / int(answered), share)
 
 
 def _cpu(pid: int) -> float:
-    """User and system seconds of a process and of those that it started (proc(5): fields 14 and 15)."""
+    """User and system seconds of a process (proc(5): fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(map(_cpu, children(pid)))
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _detectors(pid: int) -> float:
+    return sum(map(_cpu, children(pid)))
 
 
 def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
@@ -149,8 +161,8 @@ def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
 
 def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> str:
     lines = [
-        "| load | detection | calls/s | CPU ms a call | rows seen | calls/s, share of the first | CPU, share |",
-        "|---|---|---|---|---|---|---|",
+        "| load | detection | calls/s | CPU ms a call | main | rows seen | calls/s, of the first | CPU, of it | main |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for load in loads:
         shape = "x".join(map(str, load.shape))
@@ -159,11 +171,14 @@ def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> st
             # Turns are paired: what else the machine did meanwhile is the same for both, more or less.
             share = statistics.median(own.calls / other.calls for own, other in zip(turns, first, strict=True))
             cpu = statistics.median(other.cpu / own.cpu for own, other in zip(turns, first, strict=True))
-            calls, spent, seen = (
-                statistics.median(getattr(turn, what) for turn in turns) for what in ("calls", "cpu", "seen")
+            alone = statistics.median(other.main / own.main for own, other in zip(turns, first, strict=True))
+            calls, spent, main, seen = (
+                statistics.median(getattr(turn, what) for turn in turns) for what in ("calls", "cpu", "main", "seen")
             )
             shown = "-" if mode == "off" else f"{seen:.0%}"
-            figures = f"{calls:.0f} | {spent * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f}"
+            figures = (
+                f"{calls:.0f} | {spent * 1e3:.3f} | {main * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f} | {alone:.2f}"
+            )
             lines.append(f"| {load.rows} x {shape} | {mode} | {figures} |")
     return "\n".join(lines)
 

@@ -117,6 +117,11 @@ class Detection:
         return self._feed.queued_rows
 
     @property
+    def process_id(self) -> int | None:
+        """Of the detectors' process, while there is one."""
+        return self._feed.process_id
+
+    @property
     def evicted(self) -> int:
         """Verdicts that were forgotten before their time."""
         return self.policy.evicted

@@ -117,6 +117,16 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "What a detector forgot to stay within its bound.",
         ("model", "detector", "kind"),
     ),
+    "tensorwall_detection_cpu_seconds": (
+        "counter",
+        "Processor seconds, user and system, of the detectors' process; those of the proxy itself are others.",
+        (),
+    ),
+    "tensorwall_detection_memory_bytes": (
+        "gauge",
+        "Resident memory of the detectors' process; absent where no model is watched, or where /proc does not tell it.",
+        (),
+    ),
     "tensorwall_detection_restarts": (
         "counter",
         "Times that the detectors' process ended by itself, to begin anew.",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Protocol, get_args
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -56,6 +56,10 @@ class Source(Protocol):
     @property
     def watched(self) -> Mapping[str, _Watched]:
         """The watched models."""
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the detectors' process, while there is one."""
 
     def standing_verdicts(self) -> list[Verdict]:
         """All verdicts that stand."""
@@ -209,6 +213,7 @@ class _DetectionCollector(Collector):
         queued = _gauge("tensorwall_observation_queue_rows")
         queued.add_metric([], self._source.queued_rows)
         yield queued
+        yield from _process(self._source.process_id)
         tracked, dropped, working = (
             _gauge("tensorwall_detector_tracked"),
             _counter("tensorwall_detector_dropped"),
@@ -267,6 +272,18 @@ class _DetectionCollector(Collector):
             for step in STEPS:
                 counts.update({(label_value(model), step, mode): 0 for mode in _modes(watched.settings)})
         return _filled("tensorwall_callers", counts)
+
+
+def _process(pid: int | None) -> Iterator[Metric]:
+    """What a process takes, where /proc says it."""
+    found = (
+        {} if pid is None else {each.name: each for each in ProcessCollector("", lambda: pid, registry=None).collect()}
+    )
+    memory, cpu = _gauge("tensorwall_detection_memory_bytes"), _counter("tensorwall_detection_cpu_seconds")
+    if "process_resident_memory_bytes" in found:
+        memory.add_metric([], found["process_resident_memory_bytes"].samples[0].value)
+        cpu.add_metric([], found["process_cpu_seconds"].samples[0].value)
+    yield from (memory, cpu)
 
 
 _SUBJECTS: tuple[SubjectKind, ...] = get_args(SubjectKind)

@@ -53,6 +53,8 @@ def test_killed_it_comes_back_and_finds_again_while_calls_are_answered(detecting
     first = started(protected.proxy)
     ask(protected, ROWS[:5], "10.0.0.2")
     protected.proxy.process.wait_until(lambda: seen(protected) == 5, "watching")
+    assert 20e6 < protected.count("tensorwall_detection_memory_bytes") < 1e9
+    assert protected.count("tensorwall_detection_cpu_seconds_total") > 0.1
     os.kill(first, signal.SIGKILL)
     ask(protected, ROWS[5:10], "10.0.0.3")  # is in flight, or waits
     protected.proxy.process.wait_until(lambda: restarts(protected) == 1, "told of it")

@@ -36,6 +36,7 @@ class _Standing:
 
     queued_rows = 0
     evicted = 0
+    process_id = None
     watched: Mapping[str, Any] = {}
 
     def standing_verdicts(self) -> list[Verdict]:
@@ -127,6 +128,8 @@ STABLE = {
     "tensorwall_detection_seconds": "histogram(model)",
     "tensorwall_detection_surprise": "histogram(model, detector, technique)",
     "tensorwall_detector_dropped": "counter(model, detector, kind)",
+    "tensorwall_detection_cpu_seconds": "counter()",
+    "tensorwall_detection_memory_bytes": "gauge()",
     "tensorwall_detection_restarts": "counter()",
     "tensorwall_detector_failures": "counter(model, detector)",
     "tensorwall_detector_tracked": "gauge(model, detector, kind)",
