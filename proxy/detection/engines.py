@@ -54,12 +54,16 @@ class Status:
 
 
 class Seen(NamedTuple):
-    """What came of observations: findings, seconds that it took; whether they were damaged, or else what went wrong."""
+    """What came of observations: findings, seconds that it took; if they were damaged, or what went wrong.
+
+    `failed` says that a detector raised: `Engines.status` has it.
+    """
 
     findings: Sequence[Finding]
     seconds: float
     damaged: str = ""
     problem: str = ""
+    failed: bool = False
 
 
 class Observed(NamedTuple):
@@ -108,7 +112,7 @@ class _Model:
             self.history.take(batch, _found_callers(findings))
         except Exception:
             problem = traceback.format_exc(limit=-3)
-        return Seen(findings, looked + time.perf_counter() - started, problem=problem)
+        return Seen(findings, looked + time.perf_counter() - started, problem=problem, failed=bool(self.failures))
 
     def status(self) -> Status:
         failures = tuple(self.failures)

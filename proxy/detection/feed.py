@@ -266,6 +266,8 @@ class Feed:
             event(log, logging.WARNING, "entry of the shared log left out", model=entry.model, problem=seen.damaged)
         else:
             self._metrics.saw(entry.model, entry.rows, seen.seconds, entry.source)
+        if seen.failed:
+            self._look_due = 0.0
         if seen.problem:
             event(log, logging.ERROR, "detectors failed", model=entry.model, problem=seen.problem)
         self._judge(entry, seen.findings)

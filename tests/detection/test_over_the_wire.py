@@ -134,7 +134,9 @@ def test_a_detector_that_raises_is_left_out_and_harms_nobody(detecting: Detectin
     protected = detecting(own=own)
     ask(protected, ROWS[:20])
     until(protected, len)
-    assert protected.count("tensorwall_detector_failures_total", detector="broken") == 1
+    protected.proxy.process.wait_until(
+        lambda: protected.count("tensorwall_detector_failures_total", detector="broken") == 1, "told of it"
+    )
     assert refusal(protected).code() is grpc.StatusCode.PERMISSION_DENIED
 
 
