@@ -21,7 +21,7 @@ from detectors.observation import Floats
 from detectors.rows import Serials
 from detectors.tail import Tail
 
-FORMAT = 2
+FORMAT = 3
 DEFAULTS = "defaults.json"
 """A profile of Fashion-MNIST under simulated benign callers: thresholds for shadow where none were learned."""
 LEAST_SURPRISE = 1.0
