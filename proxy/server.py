@@ -107,7 +107,7 @@ class Proxy:
             self._certificate,
             clock,
         )
-        self._detection_metrics = DetectionMetrics(self._registry)
+        self._detection_metrics = DetectionMetrics(self._registry, self._operations.event_of)
         self._detection = Detection(
             self._secret(config),
             self._detection_metrics,

@@ -236,7 +236,7 @@ def faults(recording: Recording, proxy: Proxy, config: Path, backend: Running, r
     wait(20)
     again = restart()
     try:
-        again.wait_until(lambda: _ready(proxy), "ready again")
+        again.wait_until(lambda: _ready(proxy), "ready again", 240)
         recording.mark("upstream up")
         wait(24)
     finally:
