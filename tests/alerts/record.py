@@ -42,6 +42,8 @@ ASKED = ("knockoff", "square", "simba", "inversion")
 BUDGET = 300
 LADDER = [{"step": "observe", "score": 2, "ttl": 3}, {"step": "coarsen", "score": 3, "ttl": 6}]
 LADDER += [{"step": "throttle", "score": 5, "ttl": 6}, {"step": "block", "score": 8, "ttl": 6}]
+PATIENCE = 240.0
+"""Seconds for a model server to start, on a machine that does something else as well."""
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
@@ -236,7 +238,7 @@ def faults(recording: Recording, proxy: Proxy, config: Path, backend: Running, r
     wait(20)
     again = restart()
     try:
-        again.wait_until(lambda: _ready(proxy), "ready again", 240)
+        again.wait_until(lambda: _ready(proxy), "ready again", PATIENCE)
         recording.mark("upstream up")
         wait(24)
     finally:
@@ -262,7 +264,7 @@ def main() -> None:
         folder, backend = Path(name), start()
         try:
             for each in MODELS:
-                backend.wait_until(partial(model_available, direct, each), "serving")
+                backend.wait_until(partial(model_available, direct, each), "serving", PATIENCE)
             calibrated(folder, port, dataset.x_test[:3000])
             rows, labels = dataset.x_test[5000:], dataset.y_test[5000:].astype(np.int64)
             with serving_proxy(folder, f"127.0.0.1:{port}", **settings(folder)) as proxy:
