@@ -38,8 +38,8 @@ OUT = Path(__file__).with_name("recorded.json")
 MODELS = "fashion", "trial"
 """The same model under two names: detection is enforced on the first, and in shadow on the second."""
 CALLERS = 200
-ASKED = ("knockoff", "square", "simba", "inversion")
-BUDGET = 300
+ASKED = {"knockoff": 300, "square": 300, "simba": 300, "inversion": 1500}
+"""Attacks of the drill, and the rows that each may ask."""
 LADDER = [{"step": "observe", "score": 2, "ttl": 3}, {"step": "coarsen", "score": 3, "ttl": 6}]
 LADDER += [{"step": "throttle", "score": 5, "ttl": 6}, {"step": "block", "score": 8, "ttl": 6}]
 PATIENCE = 240.0
@@ -169,7 +169,7 @@ def target(rows: Rows, labels: Labels, foreign: Rows) -> Target:
     """What the attackers have."""
     return Target(
         classes=10,
-        budget=BUDGET,
+        budget=0,  # each attack has its own
         seeds=rows[:2],
         seed_labels=labels[:2],
         pool=rows[100:400],
@@ -198,10 +198,10 @@ def wait(seconds: float) -> None:
 
 def attack(recording: Recording, proxy: Proxy, channel: grpc.Channel, aim: Target) -> None:
     """All attacks, each as a caller of its own, and the wait until nothing is held against anybody."""
-    for number, name in enumerate(ASKED):
+    for number, (name, budget) in enumerate(ASKED.items()):
         recording.mark(name)
-        thief = Thief(channel, BUDGET, f"10.2.{number}.1")
-        ATTACKS[name].run(thief, aim, np.random.default_rng(number))
+        thief = Thief(channel, budget, f"10.2.{number}.1")
+        ATTACKS[name].run(thief, replace(aim, budget=budget), np.random.default_rng(number))
         wait(2)
         print("      ", thief.rows, "rows;", [(v["technique"], v["step"], v["mode"]) for v in verdicts(proxy)])
     recording.mark("over")
@@ -284,7 +284,7 @@ def record(
         try:
             recording.mark("benign")
             wait(30)
-            attack(recording, proxy, channel, target(rows, labels, foreign(BUDGET)))
+            attack(recording, proxy, channel, target(rows, labels, foreign(300)))
             faults(recording, proxy, folder / "tensorwall.yaml", backend, start)
         finally:
             over.set()

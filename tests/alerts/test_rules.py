@@ -93,7 +93,7 @@ def test_a_recorded_attack_fires_its_alerts_and_nothing_else(tmp_path: Path) -> 
         at(begin, fired(0, begin)),
         at(over, fired(begin, over), *attacks, "TensorwallCallersBlocked"),
         at(marks["config wrong"], FIRING),
-        at(marks["config right"], FIRING, "TensorwallConfigReloadFailed"),
+        at(marks["config right"] - 1, FIRING, "TensorwallConfigReloadFailed"),
         at(marks["upstream down"], FIRING),
         at(marks["upstream down"] + 18, FIRING, "TensorwallUpstreamDown", "TensorwallNotReady"),
         at(marks["upstream up"], FIRING, "TensorwallUpstreamDown", "TensorwallErrorRatio"),
