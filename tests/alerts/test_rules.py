@@ -77,9 +77,7 @@ def test_every_rule_fires_and_is_silent_when_it_should() -> None:
 def test_a_recorded_attack_fires_its_alerts_and_nothing_else(tmp_path: Path) -> None:
     recorded = json.loads(OUT.read_text())
     marks, end = recorded["marks"], recorded["seconds"] - 1
-    attacks = {
-        f"Tensorwall{each}{mode}" for each in ("Evasion", "Extraction", "ModelInversion") for mode in ("", "Shadow")
-    }
+    attacks = {f"Tensorwall{each}{mode}" for each in ("Evasion", "Extraction") for mode in ("", "Shadow")}
 
     def fired(begin: int, until: int) -> str:
         return f'max by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{(until - begin) * STEP}s]))'
