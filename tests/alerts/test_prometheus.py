@@ -17,7 +17,7 @@ from tests.processes import TOKEN, Backend, Running, admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import predict_request, send
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 DIVISOR = 40
 """Durations of the rules are shorter by this: five minutes become seven seconds, and nothing is less than one."""
 LADDER = [{"step": "observe", "score": 2, "ttl": 1}, {"step": "block", "score": 3, "ttl": 2}]
@@ -118,9 +118,9 @@ def test_alerts_fire_during_a_drill_and_resolve_afterwards(watched: Protected, t
         with drill(watched, toy, tmp_path) as attack:
             server.until(lambda: expected <= set(server.firing()), "the alert", 100)
             seen = server.firing()
-            assert attack.process.wait(60) == 0, attack.log()
+            assert attack.process.wait(120) == 0, attack.log()
         (run,) = [run for run in json.loads((tmp_path / "drill.json").read_text())["runs"] if run["mode"] == "on"]
-        assert (run["step"], run["ended"]) == ("block", "refused")
+        assert (run["found_at"] is not None, run["step"]) == (True, "block")
         said = seen["TensorwallExtraction"]
         assert (said["labels"]["model"], said["labels"]["atlas"]) == ("toy", "AML.T0024.002")
         for alert in seen.values():
