@@ -118,6 +118,8 @@ def test_alerts_fire_during_a_drill_and_resolve_afterwards(watched: Protected, t
         with drill(watched, toy, tmp_path) as attack:
             server.until(lambda: expected <= set(server.firing()), "the alert", 100)
             seen = server.firing()
+            empty = {title for title, query in queries() if not server.query(filled(query, "30s"))}
+            assert empty <= NOT_HERE, "every other panel shows something"
             assert attack.process.wait(120) == 0, attack.log()
         (run,) = [run for run in json.loads((tmp_path / "drill.json").read_text())["runs"] if run["mode"] == "on"]
         assert (run["found_at"] is not None, run["step"]) == (True, "block")
@@ -129,8 +131,6 @@ def test_alerts_fire_during_a_drill_and_resolve_afterwards(watched: Protected, t
             assert "<error" not in text
         assert _exemplar(server, began) in watched.proxy.process.log(), "it names a verdict of the log"
         assert server.query("time() - max(tensorwall_last_attack_timestamp_seconds) < 60")
-        empty = {title for title, query in queries() if not server.query(filled(query, "30s"))}
-        assert empty <= NOT_HERE, "every other panel shows something"
 
         server.until(lambda: not server.firing(), "the end of the alert")
         assert not verdicts(watched), "who was blocked is answered again"
