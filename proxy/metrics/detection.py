@@ -1,7 +1,7 @@
 """What the detectors saw and found, and what verdicts did. No caller is ever a label."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Protocol, get_args
 
@@ -74,10 +74,12 @@ class DetectionMetrics:
 
     Args:
         registry: where they are registered.
+        event_of: id of the event that told of a verdict, by the verdict's id; empty if none did.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, event_of: Callable[[str], str] = lambda _: "") -> None:
         self._registry = registry
+        self._event_of = event_of
         self._observed = counter("tensorwall_observed_rows", registry)
         self._unobserved = counter("tensorwall_unobserved_rows", registry)
         self._look_seconds = histogram("tensorwall_observation_seconds", registry)
@@ -184,8 +186,9 @@ class DetectionMetrics:
         self._ends.inc()
 
     def reached(self, verdict: Verdict, now: float) -> None:
-        """Counts a verdict that reached a step; its id is the exemplar, which an OpenMetrics scrape has."""
-        self._attacks.labels(*_labels(verdict)).inc(1, {"verdict_id": verdict.id})
+        """Counts a verdict that reached a step; exemplars, which an OpenMetrics scrape has, name it and its event."""
+        exemplar = {"event_id": self._event_of(verdict.id), "verdict_id": verdict.id}
+        self._attacks.labels(*_labels(verdict)).inc(1, exemplar)
         self._last_attacks[label_value(verdict.model), verdict.technique.value] = now
 
     def acted(self, model: str, action: str) -> None:
