@@ -138,6 +138,8 @@ class Proxy:
             ConfigError: a certificate cannot be used.
         """
         listen = self.config.listen
+        loop = asyncio.get_running_loop()
+        self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         grpc_address = self._bind()
         self._store = await self._open_store(self.config)
         self._share(self.config)
@@ -329,6 +331,10 @@ def _server_options(config: Config) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", config.bounds.metadata_bytes),
         ("grpc.absolute_max_metadata_size", config.bounds.metadata_bytes),
         ("grpc.max_concurrent_streams", config.bounds.calls_in_flight),  # on one connection
+        ("grpc.keepalive_time_ms", round(config.listen.keepalive.interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(config.listen.keepalive.timeout * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(config.listen.keepalive.timeout * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),  # a caller that reads nothing is found out while nothing is sent
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # callers' keepalives are welcome
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a shared port

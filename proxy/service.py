@@ -57,7 +57,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
     async def _unary(self, path: str, body: bytes, context: Context) -> bytes:
         call = Call(path, self._clock(), len(body))
         reply = Reply(grpc.StatusCode.CANCELLED)
-        self.in_flight += 1
+        self._begin(context)
         try:
             pipeline = self._pipeline()
             self._admit(pipeline)
@@ -67,14 +67,13 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         except Exception:
             reply = _unexpected(path)
         finally:
-            self.in_flight -= 1
             self._finished(call, reply)
         return await _send(context, reply)
 
     async def _relay(self, path: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         call = Call(path, self._clock())
         reply = Reply(grpc.StatusCode.CANCELLED)
-        self.in_flight += 1
+        self._begin(context)
         try:
             pipeline = self._pipeline()
             self._admit(pipeline)
@@ -94,7 +93,6 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         except Exception:
             reply = _unexpected(path)
         finally:
-            self.in_flight -= 1
             self._finished(call, reply)
         await _end(context, reply)
 
@@ -106,6 +104,14 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         )
         self._finished(Call(path, self._clock()), reply)
         await _end(context, reply)
+
+    def _begin(self, context: Context) -> None:
+        """Counts a call until its caller has taken the last of the reply: it is held in memory until then."""
+        self.in_flight += 1
+        context.add_done_callback(self._left)
+
+    def _left(self, _: Context) -> None:
+        self.in_flight -= 1
 
     def _admit(self, pipeline: Pipeline) -> None:
         if self.refusing:
