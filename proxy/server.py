@@ -27,6 +27,7 @@ from proxy.expiry import first_end
 from proxy.generation import Lasting, bring_up, tls_fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.logs import event
+from proxy.memory import keep_trimmed
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
 from proxy.operations import Operations
@@ -148,6 +149,7 @@ class Proxy:
         await self._operations.configure(self.config.events)
         self._spawn(self._detection.run())
         self._spawn(self._operations.look())
+        self._spawn(keep_trimmed())
         self._recorder.configure(self.config.capture)
         await self._server.start()
         try:

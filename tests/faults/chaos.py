@@ -44,6 +44,16 @@ def slow(bytes_per_second: float) -> Fault:
     return fault
 
 
+def late(seconds: float) -> Fault:
+    """Each piece of an answer comes so much later."""
+
+    async def fault(piece: bytes) -> bytes:
+        await asyncio.sleep(seconds)
+        return piece
+
+    return fault
+
+
 def silent() -> Fault:
     """Half-open: what is sent is acknowledged, and nothing ever comes back."""
 

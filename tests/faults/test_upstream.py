@@ -20,7 +20,7 @@ UNREACHABLE = "the model server is not reachable"
 
 @dataclass(frozen=True)
 class Faulty:
-    """A proxy, its model server, and the TCP proxy between them; in a pair there is another, sound way to the server."""
+    """A proxy, its model server, and the TCP proxy between them; a pair has another, sound way to the server."""
 
     proxy: Proxy
     server: ModelServer
