@@ -43,7 +43,7 @@ NEEDS_RESTART = ("listen", "admin.tls", "bounds.message_bytes", "bounds.metadata
 
 
 REFUSAL_SECONDS = 0.25
-"""Between settling and the end of all connections: new calls are told to go elsewhere, begun ones go on."""
+"""Between settling and the end of all connections, and from then until calls are refused; begun ones go on."""
 
 
 SECRET_BYTES = 32
@@ -223,11 +223,15 @@ class Proxy:
         await self._health.shut_down()
         event(log, logging.INFO, "settling", seconds=shutdown.settle)
         await asyncio.sleep(shutdown.settle)
-        # gRPC's core answers CANCELLED to streams that meet its GOAWAY; a refusal before it says UNAVAILABLE.
-        self._service.refusing = True
+        # gRPC's core answers CANCELLED to streams that meet its GOAWAY, and nobody tries that again. So calls that come
+        # now are kept until callers have heard of it: who waits for an answer sends nothing. Then they are UNAVAILABLE.
+        self._service.ending = asyncio.Event()
         await asyncio.sleep(REFUSAL_SECONDS)
         event(log, logging.INFO, "draining", seconds=shutdown.drain, calls=self._service.in_flight)
-        await self._server.stop(shutdown.drain)
+        draining = asyncio.get_running_loop().create_task(self._server.stop(shutdown.drain))
+        await asyncio.sleep(REFUSAL_SECONDS)
+        self._service.ending.set()
+        await draining
         for task in self._background:
             task.cancel()
         await self._now.upstream.close()

@@ -4,8 +4,8 @@
         chaos.fault = frozen()      # for all connections, those that are open included
         chaos.fault = passing       # and they go on as if nothing had happened
 
-It forwards the bytes of both directions and lets the fault have every piece of the server's answers. It runs in a thread
-of its own. Nothing in it is random but garbage, which is seeded.
+It forwards the bytes of both directions and lets the fault have every piece of the server's answers. It runs in a
+thread of its own. Nothing in it is random but garbage, which is seeded.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 Fault = Callable[[bytes], Awaitable[bytes]]
-"""Given a piece of an answer, what is sent instead; it may take its time, and it may raise Reset."""
+"""Given a piece of an answer, what is sent instead; it may take its time, and it may raise ResetError."""
 
 PIECE = 4096
 PATIENCE = 20.0
 
 
-class Reset(Exception):
+class ResetError(Exception):
     """The connection is reset (RST)."""
 
 
@@ -71,7 +71,7 @@ def reset(after: int = 0) -> Fault:
         nonlocal left
         left -= 1
         if left < 0:
-            raise Reset
+            raise ResetError
         return piece
 
     return fault
@@ -219,7 +219,7 @@ class Chaos:
                     continue
                 try:
                     sink.write(await (fault or self.fault)(piece))
-                except Reset:
+                except ResetError:
                     link.reset()
                     return
                 await sink.drain()
