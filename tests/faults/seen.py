@@ -11,6 +11,7 @@ from typing import TypeVar
 import grpc
 
 from protos import serving_pb2 as serving
+from tests.calls import Metadata
 from tests.e2e.model_server import PREDICT
 from tests.processes import Proxy, admin_page
 
@@ -99,6 +100,8 @@ class Load:
         callers: how many.
         deadline: of each call.
         options: of their channels.
+        body: of each call.
+        metadata: of each call.
 
     Attributes:
         codes: how calls ended.
@@ -112,11 +115,13 @@ class Load:
         deadline: float = 10.0,
         options: Iterable[tuple[str, str | int]] = (),
         body: bytes = BODY,
+        metadata: Metadata = (),
     ) -> None:
         self.codes: Counter[str] = Counter()
         self.slowest = 0.0
         self._deadline = deadline
         self._body = body
+        self._metadata = metadata
         self._over = threading.Event()
         mine = [("grpc.use_local_subchannel_pool", 1), *options]
         found = tuple(addresses)
@@ -130,7 +135,7 @@ class Load:
         while not self._over.is_set():
             began = time.monotonic()
             try:
-                predict(self._body, timeout=self._deadline)
+                predict(self._body, timeout=self._deadline, metadata=self._metadata)
                 code = "OK"
             except grpc.RpcError as error:
                 code = f"{error.code().name}: {error.details()}"
