@@ -1,6 +1,6 @@
 """An hour of load, a fifth of it cancelled, with callers who come and go and an attack: does everything stay flat?
 
-    python -m benchmarks.soak [--seconds 3600] [--rate 200] [--callers 2000] [--out build/soak.json] [--plot PNG]
+    python -m benchmarks.soak [--seconds 3600] [--rate 100] [--callers 2000] [--out build/soak.json] [--plot PNG]
 
 One real proxy with detection enforced, capture and the audit log on, in front of a model server that answers at once;
 callers in a process of their own. Each interval the proxy's memory, open files, threads and tasks are looked at, and
@@ -39,7 +39,7 @@ def main() -> int:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--rate", type=float, default=200, help="calls a second")
+    parser.add_argument("--rate", type=float, default=100, help="calls a second")
     parser.add_argument("--callers", type=int, default=2000, help="benign ones, a tenth of them at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/soak.json"))

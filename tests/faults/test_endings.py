@@ -37,7 +37,7 @@ RETRYING = json.dumps(
         ],
     }
 )
-OPTIONS = [("grpc.service_config", RETRYING), ("grpc.max_reconnect_backoff_ms", 500)]
+OPTIONS: list[tuple[str, str | int]] = [("grpc.service_config", RETRYING), ("grpc.max_reconnect_backoff_ms", 500)]
 
 
 class Pair:
