@@ -51,13 +51,13 @@ def others_are_answered(proxy: Proxy) -> None:
 def test_500_who_do_not_read_are_counted_and_let_go(served: tuple[Proxy, ModelServer]) -> None:
     """Their replies are held for them, so they are in flight; whoever answers no ping for so long is gone."""
     proxy, server = served
-    before = State.of(proxy)
+    before, ended = State.of(proxy), _ended(proxy)
     server.behaviour = lambda body, context: bytes(REPLY_BYTES)
     with callers(proxy, READERS, same=False) as slow:
         for each in slow:
             each.open(PREDICT, BODY)
-        until(lambda: _answered(proxy) >= READERS, "all answered")
-        assert figure(proxy, "tensorwall_calls_in_flight") > 0
+        until(lambda: figure(proxy, "tensorwall_calls_in_flight") > 0, "holding replies")
+        until(lambda: _ended(proxy) >= ended + READERS, "all answered")
         others_are_answered(proxy)
         settles(proxy, before, memory=100e6)
     assert "grpc._cython" not in proxy.process.log(), "a caller that leaves is no error"
@@ -134,5 +134,6 @@ def _count(caller: RawCaller, ended: "Counter[int]") -> None:
         ended[kind] += 1
 
 
-def _answered(proxy: Proxy) -> float:
-    return figure(proxy, "tensorwall_calls_total", code="OK", method="Predict")
+def _ended(proxy: Proxy) -> float:
+    """Calls that the model server has answered, or whose connections were let go before, as on a busy machine."""
+    return figure(proxy, "tensorwall_calls_total", method="Predict")
