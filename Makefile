@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-retraining bench-defenses bench-detection-cost drill lint types check-protos services format protos constraints clean
+.PHONY: help demo test test-retraining bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -60,6 +60,9 @@ drill: $(VENV)/.dev  ## attack proxies in front of real models: what is found, w
 bench-detection-cost: $(VENV)/.dev  ## calls a second and CPU time with detection off, in shadow and enforced, and memory (about 15 minutes)
 	@$(BIN)/python -m benchmarks.detection_cost
 	@$(BIN)/python -m benchmarks.detection_cost.memory
+
+soak: $(VENV)/.dev  ## an hour of load, cancellations and attack: memory, files, tasks and latency must stay flat (SECONDS=3600)
+	@$(BIN)/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)
 
 ## Changing it
 
