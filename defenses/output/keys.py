@@ -61,9 +61,11 @@ def row_bytes(inputs: Mapping[str, NDArray[Any]], rows: int, step: float | None 
     parts: list[list[bytes]] = []
     for name, values in sorted(inputs.items()):
         batched = values.ndim > 0 and values.shape[0] == rows
-        pieces = list(values) if batched else [values] * rows
         parts += [[_framed(repr((name, values.dtype.name, values.shape[batched:])).encode())] * rows]
-        parts += [[_canonical(np.asarray(piece, dtype=values.dtype), step) for piece in pieces]]
+        if batched:
+            parts += [[_canonical(np.asarray(piece, dtype=values.dtype), step) for piece in values]]
+        else:  # its digest, since every row would hold all of it
+            parts += [[blake2b(_canonical(values, step)).digest()] * rows]
     return [b"".join(row) for row in zip(*parts, strict=True)] if parts else [b""] * rows
 
 

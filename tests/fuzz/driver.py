@@ -104,7 +104,8 @@ def _made(target: Target, rng: random.Random, pool: Sequence[bytes]) -> bytes:
     start, form = held
     message = mutated_message(data[start:], form, rng, pool, target.tokens)
     head = data[:start]
-    return (mutated(head, rng, (), target.tokens) if start and rng.random() < 0.1 else head) + message
+    made = (mutated(head, rng, (), target.tokens) if start and rng.random() < 0.1 else head) + message
+    return target.mended(made) if rng.random() < 0.9 else made
 
 
 def _read(target: Target, block: Sequence[bytes], report: Report) -> list[bytes]:

@@ -16,7 +16,7 @@ class Wire(Plain):
     tokens = (b'"strings":[', b'"calls":[', b"[0.0,0,[],0,0],", b"[]", b"{}", b"null", b"true", b"\\ud800", b'"x"')
 
     def seeds(self) -> Sequence[bytes]:
-        return [encode([_observation(0)]), encode([_observation(2), _observation(1)])]
+        return [encode([made(0)]), encode([made(2), made(1)])]
 
     def mended(self, data: bytes) -> bytes:
         """The header's length."""
@@ -40,7 +40,7 @@ def _why(problem: str) -> str:
     return f"damaged: {kind}" if kind else "of no known format"
 
 
-def _observation(rows: int) -> Observation:
+def made(rows: int) -> Observation:
     rng = np.random.default_rng(rows)
     features = Features(
         rng.integers(0, 2**63, rows, dtype=np.uint64),
