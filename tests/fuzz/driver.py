@@ -101,10 +101,11 @@ def _made(target: Target, rng: random.Random, pool: Sequence[bytes]) -> bytes:
     if held is None or rng.random() < 0.15:
         made = mutated(data, rng, pool, target.tokens)
         return target.mended(made) if rng.random() < 0.7 else made
-    start, form = held
-    message = mutated_message(data[start:], form, rng, pool, target.tokens)
-    head = data[:start]
-    made = (mutated(head, rng, (), target.tokens) if start and rng.random() < 0.1 else head) + message
+    where, form = held
+    head, foot = data[: where.start], data[where.stop :]
+    if head and rng.random() < 0.1:
+        head = mutated(head, rng, (), target.tokens)
+    made = head + mutated_message(data[where], form, rng, pool, target.tokens) + foot
     return target.mended(made) if rng.random() < 0.9 else made
 
 

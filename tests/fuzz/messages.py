@@ -205,7 +205,9 @@ def tensor(rng: random.Random) -> TensorProto:
     rank = rng.choice((0, 1, 1, 2, 2, 3, 4, 8, 64, 65, 255, 2000))
     small = rng.random() < 0.7 and rank <= 8
     for _ in range(rank):
-        made.tensor_shape.dim.add(size=rng.choice((0, 1, 1, 2, 3, 4) if small else SIZES if rank <= 8 else (1, 1, 1, 0)))
+        made.tensor_shape.dim.add(
+            size=rng.choice((0, 1, 1, 2, 3, 4) if small else SIZES if rank <= 8 else (1, 1, 1, 0))
+        )
     made.tensor_shape.unknown_rank = rng.random() < 0.05
     elements = 1
     for dim in made.tensor_shape.dim:
@@ -225,7 +227,7 @@ def tensor(rng: random.Random) -> TensorProto:
 
 
 def _deep(message: Any, rng: random.Random) -> bytes:
-    """The message with one in it, if its type allows that, inside itself many times over; perhaps too many to be read."""
+    """The message with one in it inside itself many times over, if its type allows that; too many to be read, perhaps."""
     for part in _parts(message):
         way = _way(part.DESCRIPTOR)
         if not way:

@@ -7,9 +7,28 @@ from tests.fuzz.target import MAX_BYTES
 
 NUMBERS = (
     *(b"0", b"-1", b"1e999", b"NaN", b"4294967296", b"9223372036854775807", b"-9223372036854775808", b"1" * 400),
-    *(value.to_bytes(size, "little") for size in (2, 4, 8) for value in (0, 1, 2 ** (8 * size - 1), 2 ** (8 * size) - 1)),
+    *(
+        value.to_bytes(size, "little")
+        for size in (2, 4, 8)
+        for value in (0, 1, 2 ** (8 * size - 1), 2 ** (8 * size) - 1)
+    ),
 )
-ODD = (b"\0", b"\n", b"\r\n", b"\xff", b"\xed\xa0\x80", b"\xe2\x80\xae", b"'", b'"', b"\\", b"[", b"{", b"%", b"${", b"..")
+ODD = (
+    b"\0",
+    b"\n",
+    b"\r\n",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\xe2\x80\xae",
+    b"'",
+    b'"',
+    b"\\",
+    b"[",
+    b"{",
+    b"%",
+    b"${",
+    b"..",
+)
 _MANY = (2, 10, 1000, 20_000)
 
 

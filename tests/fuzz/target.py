@@ -38,8 +38,8 @@ class Target(Protocol):
         """Inputs to begin with; nearly all are good ones."""
         ...
 
-    def message(self, data: bytes) -> tuple[int, type[Message]] | None:
-        """Where in an input a protobuf message begins that goes to its end, and its type; None if it has none."""
+    def message(self, data: bytes) -> tuple[slice, type[Message]] | None:
+        """Where in an input a protobuf message is, and its type; None if it has none."""
         ...
 
     def mended(self, data: bytes) -> bytes:
@@ -50,7 +50,7 @@ class Target(Protocol):
         """Reads an input; returns the verdict, one of few short words such as `decoded` or `INVALID_ARGUMENT`.
 
         Raises:
-            Exception: whatever must not happen, an answer that is none of the documented ones (`AssertionError`) included.
+            Exception: what must not happen; `AssertionError` for an answer that is none of the documented ones.
         """
         ...
 
@@ -61,7 +61,7 @@ class Plain:
     tokens: Sequence[bytes] = ()
     pid = 0
 
-    def message(self, data: bytes) -> tuple[int, type[Any]] | None:
+    def message(self, data: bytes) -> tuple[slice, type[Any]] | None:
         """None."""
         del data
         return None

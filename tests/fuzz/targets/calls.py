@@ -50,11 +50,11 @@ class Calls:
         """Good calls of each method."""
         return [f"{type_name}\n".encode() + message.SerializeToString() for type_name, message in _good()]
 
-    def message(self, data: bytes) -> tuple[int, type[Message]] | None:
+    def message(self, data: bytes) -> tuple[slice, type[Message]] | None:
         """The request after the first line."""
         name, line, _ = data.partition(b"\n")
         form = FORMS.get(name.decode("latin-1"))
-        return None if form is None or not line else (len(name) + 1, form)
+        return None if form is None or not line else (slice(len(name) + 1, len(data)), form)
 
     def mended(self, data: bytes) -> bytes:
         """As it is."""
@@ -126,8 +126,12 @@ def _predict(model: str, content: bool = True, **inputs: Any) -> serving.Predict
 
 
 _TYPES = {
-    **{"float32": tensor.DT_FLOAT, "float64": tensor.DT_DOUBLE, "float16": tensor.DT_HALF},
-    **{"uint8": tensor.DT_UINT8, "int64": tensor.DT_INT64, "object": tensor.DT_STRING},
+    "float32": tensor.DT_FLOAT,
+    "float64": tensor.DT_DOUBLE,
+    "float16": tensor.DT_HALF,
+    "uint8": tensor.DT_UINT8,
+    "int64": tensor.DT_INT64,
+    "object": tensor.DT_STRING,
 }
 
 

@@ -20,17 +20,58 @@ class Configuration(Plain):
 
     name = "config"
     tokens = (
-        *(b"!!int", b"!!float", b"!!bool", b"!!timestamp", b"!!binary", b"!!set", b"!!python/name:os.system", b"!", b"&a"),
-        *(b"*a", b"<<: *a", b"? ", b": ", b"- ", b"|\n", b">\n", b"---\n", b"%YAML 1.1\n", b"${NAME}", b"${NONE:-x}", b"$${"),
-        *(b"null", b"~", b"true", b".inf", b".nan", b"0x" + b"f" * 6000, b"2001-13-45", b"1:60:60", b'"\\ud800"', b"[]", b"{}"),
+        *(
+            b"!!int",
+            b"!!float",
+            b"!!bool",
+            b"!!timestamp",
+            b"!!binary",
+            b"!!set",
+            b"!!python/name:os.system",
+            b"!",
+            b"&a",
+        ),
+        *(
+            b"*a",
+            b"<<: *a",
+            b"? ",
+            b": ",
+            b"- ",
+            b"|\n",
+            b">\n",
+            b"---\n",
+            b"%YAML 1.1\n",
+            b"${NAME}",
+            b"${NONE:-x}",
+            b"$${",
+        ),
+        *(
+            b"null",
+            b"~",
+            b"true",
+            b".inf",
+            b".nan",
+            b"0x" + b"f" * 6000,
+            b"2001-13-45",
+            b"1:60:60",
+            b'"\\ud800"',
+            b"[]",
+            b"{}",
+        ),
         *(b"models:", b"limits:", b"upstream:", b"kind:", b"steps:", b"mode: enforce", b"by: caller", b"rate: 1/s"),
         b"[&a [], *a, *a, *a, *a, *a, *a, *a, *a]",
     )
 
     def seeds(self) -> Sequence[bytes]:
-        everything = {"models": models(mode="shadow", percent=50, inputs=["image"], immune=["peer:10.*"], delay=[0.1, 1])}
+        everything = {
+            "models": models(mode="shadow", percent=50, inputs=["image"], immune=["peer:10.*"], delay=[0.1, 1])
+        }
         whole = {
-            "upstream": {"targets": ["dns:///models:8500", "unix:/run/m.sock"], "retry": {"attempts": 2}, "default_deadline": 10},
+            "upstream": {
+                "targets": ["dns:///models:8500", "unix:/run/m.sock"],
+                "retry": {"attempts": 2},
+                "default_deadline": 10,
+            },
             "listen": {"grpc": "[::]:8600", "admin": "127.0.0.1:8601", "compression": "gzip"},
             "admin": {"operators": [{"name": "a", "role": "viewer", "sha256": "0" * 64, "expires": "2030-01-01"}]},
             "identity": {"order": ["forwarded_for", "peer"], "forwarded_for": {"trusted_hops": 2}},
@@ -65,9 +106,13 @@ class Configuration(Plain):
         try:
             config = parse(text, _ENVIRONMENT, "file")
         except ConfigError as error:
-            assert all(line.startswith("file") for line in str(error).splitlines()), "a problem without its place"
-            return "refused"
-        again = json.dumps(redact.redact(config))
+            return _refused(str(error))
+        json.dumps(redact.redact(config))
         assert redact.fingerprint(config) == redact.fingerprint(parse(text, _ENVIRONMENT, "file"))
         assert isinstance(config, Config)
-        return "taken" if again else ""
+        return "taken"
+
+
+def _refused(problems: str) -> str:
+    assert problems.startswith("file"), "a problem without its place"
+    return "refused"

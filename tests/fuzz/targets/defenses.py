@@ -41,7 +41,9 @@ class Defenses(Calls):
         upstream: Any = _Upstream()
         self._guards = GuardTable(config, upstream, metrics)
         self._loop = asyncio.new_event_loop()
-        signatures = SignatureTable(("known",), lambda path, body, _: upstream.unary(path, body, (), 0), lambda *_: None)
+        signatures = SignatureTable(
+            ("known",), lambda path, body, _: upstream.unary(path, body, (), 0), lambda *_: None
+        )
         self._loop.run_until_complete(signatures._refresh("known"))
         executor = ThreadPoolExecutor(1)
         self._protection = Protection(
@@ -60,10 +62,7 @@ class Defenses(Calls):
         try:
             reply = self._loop.run_until_complete(self._answered(path, body))
         except Rejection as rejection:
-            assert rejection.code in (
-                *(grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE),
-            ), f"refused with {rejection.code}"
-            return f"refused: {rejection.reason}"
+            return _refused(rejection)
         assert self._detection is not None
         lost: list[str] = []
         own = answer(path, body)
@@ -86,3 +85,9 @@ class Defenses(Calls):
             return await forward(body)
         exchange = await self._protection.sanitize(path, decoded, body, guards, 1e9)
         return await self._protection.shield(exchange, await self._protection.ask(exchange, forward))
+
+
+def _refused(rejection: Rejection) -> str:
+    documented = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE
+    assert rejection.code in documented, f"refused with {rejection.code}"
+    return f"refused: {rejection.reason}"

@@ -19,8 +19,22 @@ class IdentityHeaders(Plain):
 
     name = "identity"
     tokens = (
-        *(b"x-forwarded-for: ", b"x-api-key: ", b"authorization: Bearer ", b"@x509_common_name: ", b"@peer_spiffe_id: "),
-        *(b"@transport_security_type: ssl\n", b"grpc-timeout: 1S\n", b"a-bin: ", b"ipv4:", b"ipv6:%5B", b"unix:", b"::ffff:"),
+        *(
+            b"x-forwarded-for: ",
+            b"x-api-key: ",
+            b"authorization: Bearer ",
+            b"@x509_common_name: ",
+            b"@peer_spiffe_id: ",
+        ),
+        *(
+            b"@transport_security_type: ssl\n",
+            b"grpc-timeout: 1S\n",
+            b"a-bin: ",
+            b"ipv4:",
+            b"ipv6:%5B",
+            b"unix:",
+            b"::ffff:",
+        ),
         *(b",", b"10.0.0.1", b"[::1]:5", b"fe80::1%eth0", b"%2525", b"\x00", b"0x7f.1", b"1.2.3.4:99999999999"),
     )
 
@@ -53,7 +67,9 @@ class IdentityHeaders(Plain):
                 connection.setdefault(text[1:], []).append(value)
             else:
                 metadata.append((text, value if text.endswith("-bin") else value.decode("utf-8", "surrogateescape")))
-        told = [self._read(each, metadata, peer.decode("utf-8", "surrogateescape"), connection) for each in self._configured]
+        told = [
+            self._read(each, metadata, peer.decode("utf-8", "surrogateescape"), connection) for each in self._configured
+        ]
         return ", ".join(sorted(set(told)))
 
     def _read(self, identifier: Identifier, metadata: Any, peer: str, connection: Any) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError, Message
 
 from detectors.features import Extractor
+from protos.capture_pb2 import Mark, Observed
+from protos.prediction_log_pb2 import PredictionLog
 from proxy.capture.observed import from_wire, observation, to_wire
 from proxy.capture.record import RecordedCall, encoded
 from proxy.capture.source import File, Source
 from proxy.capture.tfrecord import FRAME, framed
 from proxy.config.detection import Detection
 from proxy.identity import Caller
-from protos.capture_pb2 import Mark, Observed
-from protos.prediction_log_pb2 import PredictionLog
 from tests.fuzz.target import Plain
 from tests.fuzz.targets.calls import TOKENS, Calls, answer, parted
 
@@ -33,11 +33,16 @@ class Captured(Plain):
 
     def seeds(self) -> Sequence[bytes]:
         calls = [encoded(call) for call in map(_recorded, Calls().seeds()) if call is not None]
-        return [*map(framed, calls), b"".join(map(framed, calls[:3])), framed(b""), framed(PredictionLog().SerializeToString())]
+        return [
+            *map(framed, calls),
+            b"".join(map(framed, calls[:3])),
+            framed(b""),
+            framed(PredictionLog().SerializeToString()),
+        ]
 
-    def message(self, data: bytes) -> tuple[int, type[Message]] | None:
+    def message(self, data: bytes) -> tuple[slice, type[Message]] | None:
         """That of the first record, if it is the only one; `mended` frames it again."""
-        return (_HEAD, PredictionLog) if _length(data) + FRAME == len(data) else None
+        return (slice(_HEAD, len(data) - 4), PredictionLog) if _length(data) + FRAME == len(data) else None
 
     def mended(self, data: bytes) -> bytes:
         """The checksums of up to three records; the last one goes to the end."""
@@ -65,7 +70,9 @@ class Captured(Plain):
                 assert again.rows == found.rows
         for problem in source.problems:
             assert problem.startswith("file: "), problem
-        what = "damaged" if any("damaged" in each for each in source.problems) else "foreign" if source.foreign else "read"
+        what = (
+            "damaged" if any("damaged" in each for each in source.problems) else "foreign" if source.foreign else "read"
+        )
         if any("cannot be read" in each for each in source.problems):
             raise AssertionError(source.problems[0])
         return f"{what}, {'some' if calls else 'no'} calls, {'some' if seen else 'none'} observed"
@@ -82,9 +89,9 @@ class LiveWindow(Plain):
 
         return [to_wire(made(rows), marked=False).SerializeToString() for rows in (0, 1, 3)]
 
-    def message(self, data: bytes) -> tuple[int, type[Message]]:
+    def message(self, data: bytes) -> tuple[slice, type[Message]]:
         """All of it."""
-        return 0, Observed
+        return slice(0, len(data)), Observed
 
     def run(self, data: bytes) -> str:
         try:
@@ -107,4 +114,3 @@ def _recorded(data: bytes) -> RecordedCall | None:
         return None
     mark = Mark(technique="evasion", step="block", mode="enforce", subject="caller", profile="defaults")
     return RecordedCall(1.0, 0.1, path, "free", 3, caller, [mark], 1.0, body, answer(path, body).body)
-

@@ -47,7 +47,5 @@ def made(rows: int) -> Observation:
         rng.integers(0, 2**63, (rows, FINGERPRINT), dtype=np.uint64),
         rng.normal(size=(rows, DIMENSIONS)).astype(np.float32),
     )
-    answers = Answers(
-        np.arange(rows, dtype=np.int32), np.full(rows, 0.5, np.float32), np.full(rows, 0.1, np.float32)
-    )
+    answers = Answers(np.arange(rows, dtype=np.int32), np.full(rows, 0.5, np.float32), np.full(rows, 0.1, np.float32))
     return Observation(1.5, "peer:10.0.0.1", ("network:10.0.0.0/24",), "model", "serving_default", features, answers)
