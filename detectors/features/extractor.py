@@ -44,8 +44,8 @@ LARGEST = 1e15
 TOGETHER_BYTES = 128 * 2**10
 """Of inputs that are looked at at once: what is made of them is several times as large and has to stay in the cache."""
 MAX_COLUMNS = 64 * BUCKETS
-"""Of all inputs of a request together, as they are projected: those of 64 texts. A feature may have any name, and each new
-name costs a projection."""
+"""Of all inputs of a request together, as they are projected: those of 64 texts. A feature may have any name, and each
+new name costs a projection."""
 _MAX_PROJECTIONS = 64
 
 Array = NDArray[Any]

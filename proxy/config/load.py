@@ -20,8 +20,8 @@ _VARIABLE = re.compile(r"\$(\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})")
 MAX_FILE_BYTES = 4 * 2**20
 
 MIN_VALUES = 10_000
-"""Values that any configuration may have. A value that is no alias takes a character or more, so that larger files may have
-more; aliases of aliases could make billions of a few lines."""
+"""Values that any configuration may have. A value that is no alias takes a character or more, so larger files may have
+more. Aliases of aliases could make billions of a few lines."""
 MAX_INTEGER_BITS = 1024
 """Python writes no larger numbers than of about 14,000 bits in messages; floats end here."""
 
