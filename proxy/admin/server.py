@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -19,6 +22,8 @@ from proxy.admin.views import Views
 from proxy.config.redact import redact
 from proxy.config.schema import Config
 from proxy.readiness import Readiness
+
+log = logging.getLogger("tensorwall.admin.http")
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -89,6 +94,7 @@ async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = N
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=log,
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
         keepalive_timeout=30,
@@ -110,6 +116,17 @@ async def _listen(runner: web.AppRunner, address: str, tls: ssl.SSLContext | Non
     host, _, port = address.rpartition(":")
     await web.TCPSite(runner, host.strip("[]"), int(port), backlog=_MAX_CONNECTIONS, ssl_context=tls).start()
     return f"{host}:{runner.addresses[0][1]}"
+
+
+class _Defects(logging.Filter):
+    """Keeps out what is the other side's doing: bytes that are no HTTP, which are answered with 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | ClientPayloadError | web.PayloadAccessError)
+
+
+log.addFilter(_Defects())
 
 
 class _Collected(CollectorRegistry):

@@ -227,7 +227,7 @@ def tensor(rng: random.Random) -> TensorProto:
 
 
 def _deep(message: Any, rng: random.Random) -> bytes:
-    """The message with one in it inside itself many times over, if its type allows that: perhaps too deep to be read."""
+    """The message with one in it inside itself many times over, if its type allows that: perhaps too deep."""
     for part in _parts(message):
         way = _way(part.DESCRIPTOR)
         if not way:

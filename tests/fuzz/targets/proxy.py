@@ -44,8 +44,8 @@ class _Log:
         assert self._proxy.process.process.poll() is None, "the proxy has ended"
         text = self._proxy.process.log()[self._seen :]
         self._seen += len(text)
-        if "Traceback" in text:
-            raise AssertionError("in the log: " + text[text.index("Traceback") :][-300:])
+        told = next((line for line in text.splitlines() if "Traceback" in line), "")
+        assert not told, f"in the log: {told[-500:]}"
 
 
 class RequestPath(Calls):
