@@ -201,6 +201,8 @@ async def _plain_errors(request: web.Request, handler: Callable[[web.Request], A
     except web.HTTPException as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error(request, error.status, f"{error.status} {error.reason}\n", allow)
+    except web.RequestPayloadError:
+        return _error(request, 400, "the body cannot be read: its length or encoding is not what the headers say\n", {})
     except Refused as refused:
         return _error(request, refused.status, str(refused), refused.headers)
     return answer

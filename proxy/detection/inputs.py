@@ -55,6 +55,9 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
         decoded: the request.
         wanted: names that count; all if there are none. A string tensor of serialized tf.Examples is opened only for
             features that are named.
+
+    Raises:
+        ValueError: a shape is larger than what there is of it.
     """
     request = OpenRequest(decoded, wanted)
     examples = list(request.all_examples)
@@ -106,6 +109,12 @@ def _own(example: Example, name: str) -> Feature | None:
 
 
 def _whole(raw: bytes, rows: int) -> Array:
+    """
+    Raises:
+        ValueError: a shape that claims more rows than there are bytes has none of its own for most of them.
+    """
+    if rows > len(raw):
+        raise ValueError(f"{rows} rows in {len(raw)} bytes")
     made = np.empty(rows, dtype=object)
     made[:] = [raw] * rows
     return made

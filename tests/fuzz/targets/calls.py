@@ -23,7 +23,7 @@ CLASSES = 4
 SHAPE = (6, 6, 1)
 UPSTREAM = "upstream: "
 """How every text of the model server begins."""
-_MAX_ROWS = 2048
+_MAX_ROWS = 256
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 FORMS: dict[str, type[Message]] = {

@@ -43,4 +43,6 @@ def _read(proto: TensorProto) -> bool:
 def _same(one: Any, other: Any) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
-    return bool(one.tolist() == other.tolist() if one.dtype == object else one.tobytes() == other.tobytes())
+    return bool(
+        one.ravel().tolist() == other.ravel().tolist() if one.dtype == object else one.tobytes() == other.tobytes()
+    )
