@@ -5,6 +5,7 @@ cut off. A changed tensor goes back in the encoding that it came in, so that nob
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +90,10 @@ def to_array(proto: TensorProto) -> Array:
     kind = _KINDS.get(proto.dtype)
     if kind is None:
         raise UndecodableTensorError(f"dtype {proto.dtype} has no numpy form")
-    if proto.tensor_content and math.prod(shape):
-        stored = _content(proto.tensor_content, kind, math.prod(shape))
+    if proto.tensor_content and _elements(shape):
+        stored = _content(proto.tensor_content, kind, _elements(shape))
     else:
-        stored = _fill(_values(proto, kind), math.prod(shape))
+        stored = _fill(_values(proto, kind), _elements(shape))
     return _from_stored(stored, proto.dtype).reshape(shape)
 
 
@@ -128,10 +129,10 @@ def _shape(proto: TensorProto) -> tuple[int, ...]:
     rank = len(proto.tensor_shape.dim)
     if rank > MAX_DIMENSIONS:
         raise UndecodableTensorError(f"a shape of {rank} dimensions; {MAX_DIMENSIONS} are understood")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    shape = tuple(int(dim.size) for dim in proto.tensor_shape.dim)
     if any(size < 0 for size in shape):
         raise UndecodableTensorError(f"shape {list(shape)} has a negative size")
-    if math.prod(max(1, size) for size in shape) > _MAX_BYTES // _WIDEST:
+    if _elements(max(1, size) for size in shape) > _MAX_BYTES // _WIDEST:
         raise UndecodableTensorError(f"shape {list(shape)} is larger than any memory")
     return shape
 
@@ -189,8 +190,12 @@ def _to_stored(array: Array, dtype: int) -> Array:
     return np.where(np.isnan(array), 0x7FC0, rounded).astype("<u2")
 
 
+def _elements(shape: Iterable[int]) -> int:
+    return math.prod(shape)
+
+
 def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
-    elements = math.prod(shape)
+    elements = _elements(shape)
     from_content = proto.tensor_content and elements
     values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
     _refuse_repeating(len(values), elements, _POINTER)

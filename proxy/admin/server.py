@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
@@ -118,12 +117,15 @@ async def _listen(runner: web.AppRunner, address: str, tls: ssl.SSLContext | Non
     return f"{host}:{runner.addresses[0][1]}"
 
 
+_NOT_OURS = HttpProcessingError, web.RequestPayloadError, web.PayloadAccessError, ConnectionResetError
+
+
 class _Defects(logging.Filter):
-    """Keeps out what is the other side's doing: bytes that are no HTTP, which are answered with 400."""
+    """Keeps out what is the other side's doing: it sent what is no HTTP, which is answered with 400, or it went away."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError | ClientPayloadError | web.PayloadAccessError)
+        return not isinstance(error, _NOT_OURS)
 
 
 log.addFilter(_Defects())

@@ -16,6 +16,11 @@ from proxy.tensors import UndecodableTensorError, to_array
 
 Array = NDArray[Any]
 
+FEW_ROWS = 4096
+LEAST_ROW_BYTES = 8
+"""Of rows whose features are looked at before the model is asked, if there are more of them than FEW_ROWS: the features
+of a row take about 700 bytes."""
+
 _KINDS: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
 
 
@@ -75,9 +80,18 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
 
 
 def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) -> Features | None:
-    """Features of a request's rows; None if nothing in it belongs to its rows one by one."""
+    """Features of a request's rows; None if nothing in it belongs to its rows one by one.
+
+    Raises:
+        ValueError: there are many rows of next to nothing, whose features would take far more memory than they do.
+    """
     opened = usable(decoded, wanted)
-    return None if opened is None else extractor(*opened)
+    if opened is None:
+        return None
+    inputs, rows = opened
+    if rows > FEW_ROWS and rows * LEAST_ROW_BYTES > sum(values.nbytes for values in inputs.values()):
+        raise ValueError(f"{rows} rows of fewer than {LEAST_ROW_BYTES} bytes")
+    return extractor(inputs, rows)
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:

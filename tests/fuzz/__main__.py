@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from tests.fuzz.driver import Report, fuzz, save
 from tests.fuzz.process import give_back
-from tests.fuzz.target import GROWTH, MAX_BYTES, SECONDS, SMALL_INPUT
+from tests.fuzz.target import GROWTH, MAX_BYTES, SMALL_INPUT, Plain
 from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets.config import Configuration
 
 
 def main() -> int:
@@ -93,7 +94,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"| {row['target']} | {row['inputs']} | {verdicts} | {len(row['findings'])} | {row['slowest']:.2f} | "
             f"{row['growth']:.0f} | {row['kept'] / 2**20:.1f} | {rate:.0f} |"
         )
-    bounds = f"{SECONDS:g} s for up to {MAX_BYTES // 1024} KiB, and of memory {GROWTH} times the input"
+    bounds = f"{Plain.seconds:g} s (config: {Configuration.seconds:g} s) for up to {MAX_BYTES // 1024} KiB, and of memory {GROWTH} times the input"
     lines.append(f"\nBounds: {bounds}; smaller ones than {SMALL_INPUT // 1024} KiB count as that.")
     lines += [f"{row['target']}: {problem}" for row in rows for problem in row["findings"]]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import Any
 from tests.fuzz.messages import mutated_message
 from tests.fuzz.mutate import mutated
 from tests.fuzz.process import forget_peak, peak_bytes, resident_bytes
-from tests.fuzz.target import GROWTH, SECONDS, SMALL_INPUT, Target, corpus
+from tests.fuzz.target import GROWTH, SMALL_INPUT, Target, corpus
 
 POOL = 500
 """Inputs of which new ones are made."""
@@ -128,7 +128,7 @@ def _one(target: Target, data: bytes, report: Report) -> bool:
     verdict, seconds = _run(target, data, report)
     if seconds > QUICK:
         seconds = min(seconds, *(_run(target, data, report)[1] for _ in range(AGAIN)))
-    if seconds > SECONDS:
+    if seconds > target.seconds:
         report.findings.setdefault(f"takes {seconds:.1f} s for {len(data)} bytes", data)
     report.slowest = max(report.slowest, seconds)
     report.inputs += 1

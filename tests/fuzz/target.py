@@ -12,8 +12,6 @@ GROWTH = 100
 """Bytes of memory that an input may take for each of its own."""
 SMALL_INPUT = 64 * 2**10
 """Smaller inputs count as this large: an answer takes some memory however little was asked."""
-SECONDS = 2.0
-"""That an input of up to MAX_BYTES may take."""
 MAX_BYTES = 512 * 2**10
 """No input is made longer."""
 
@@ -24,6 +22,7 @@ class Target(Protocol):
     Attributes:
         name: also of its folder in the corpus.
         tokens: byte strings that mean something to it; they are put into inputs now and then.
+        seconds: that an input of up to MAX_BYTES may take.
         pid: the process whose memory is watched; 0 is this one.
     """
 
@@ -31,6 +30,8 @@ class Target(Protocol):
     def name(self) -> str: ...
     @property
     def tokens(self) -> Sequence[bytes]: ...
+    @property
+    def seconds(self) -> float: ...
     @property
     def pid(self) -> int: ...
 
@@ -59,6 +60,7 @@ class Plain:
     """What is the same for targets that read bytes without a message in them, in this process."""
 
     tokens: Sequence[bytes] = ()
+    seconds = 2.0
     pid = 0
 
     def message(self, data: bytes) -> tuple[slice, type[Any]] | None:

@@ -18,6 +18,7 @@ from protos.signature_pb2 import SignatureDef, TensorInfo
 from proxy.codec import METHODS, decode
 from proxy.tensors import set_array
 from proxy.upstream import Reply
+from tests.fuzz.target import Plain
 
 CLASSES = 4
 SHAPE = (6, 6, 1)
@@ -40,11 +41,10 @@ TOKENS = (
 )
 
 
-class Calls:
+class Calls(Plain):
     """What targets have in common that read calls."""
 
     tokens: Sequence[bytes] = TOKENS
-    pid = 0
 
     def seeds(self) -> Sequence[bytes]:
         """Good calls of each method."""
@@ -55,10 +55,6 @@ class Calls:
         name, line, _ = data.partition(b"\n")
         form = FORMS.get(name.decode("latin-1"))
         return None if form is None or not line else (slice(len(name) + 1, len(data)), form)
-
-    def mended(self, data: bytes) -> bytes:
-        """As it is."""
-        return data
 
 
 def parted(data: bytes) -> tuple[str, bytes]:

@@ -67,11 +67,12 @@ class RequestPath(Calls):
         self._log.check()
         if found.code is grpc.StatusCode.OK:
             return "OK"
+        name = str(found.code.name)
         if found.details.startswith(UPSTREAM):
-            return f"the model server's {found.code.name}"
+            return f"the model server's {name}"
         cleaning = found.code is grpc.StatusCode.UNAVAILABLE and "cannot be cleaned at present" in found.details
-        assert cleaning or found.code.name in _REFUSALS, f"{found.code.name}: {found.details}"
-        return found.code.name
+        assert cleaning or name in _REFUSALS, f"{name}: {found.details}"
+        return name
 
 
 class AdminPort(Plain):

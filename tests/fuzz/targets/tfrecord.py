@@ -46,7 +46,8 @@ class Captured(Plain):
 
     def mended(self, data: bytes) -> bytes:
         """The checksums of up to three records; the last one goes to the end."""
-        made, at = [], 0
+        made: list[bytes] = []
+        at = 0
         while at + FRAME <= len(data):
             rest = len(data) - at - FRAME
             length = _length(data[at:])
