@@ -94,8 +94,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"| {row['target']} | {row['inputs']} | {verdicts} | {len(row['findings'])} | {row['slowest']:.2f} | "
             f"{row['growth']:.0f} | {row['kept'] / 2**20:.1f} | {rate:.0f} |"
         )
-    bounds = f"{Plain.seconds:g} s (config: {Configuration.seconds:g} s) for up to {MAX_BYTES // 1024} KiB, and of memory {GROWTH} times the input"
-    lines.append(f"\nBounds: {bounds}; smaller ones than {SMALL_INPUT // 1024} KiB count as that.")
+    seconds = f"{Plain.seconds:g} s (config: {Configuration.seconds:g} s) for up to {MAX_BYTES // 1024} KiB"
+    memory = f"of memory {GROWTH} times the input, small ones counted as {SMALL_INPUT // 1024} KiB"
+    lines.append(f"\nBounds: {seconds}; {memory}.")
     lines += [f"{row['target']}: {problem}" for row in rows for problem in row["findings"]]
     return "\n".join(lines)
 
