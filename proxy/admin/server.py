@@ -121,7 +121,7 @@ _NOT_OURS = HttpProcessingError, web.RequestPayloadError, web.PayloadAccessError
 
 
 class _Defects(logging.Filter):
-    """Keeps out what is the other side's doing: it sent what is no HTTP, which is answered with 400, or it went away."""
+    """Keeps out what is the other side's doing: it sent what is no HTTP and was told so, or it went away."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -20,7 +20,7 @@ REAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-45, 3.4e38, -3.4e38, float("inf"), float("
 TEXTS = ("", "x", "scores", "\0", "\n", "é", "\u202e", "a" * 300, "{}", "*", "../..", "\U0001f600", "\ufeff")
 DEPTHS = (1, 2, 10, 45, 49, 50, 60, 98, 101, 400)
 """Messages inside messages; protobuf reads 100 levels."""
-TIMES = (2, 3, 64, 255, 1000, 30_000)
+TIMES = (2, 2, 3, 3, 64, 64, 255, 1000, 30_000)
 _UNKNOWN = (
     *(b"\xa8\x06\x01", b"\xaa\x06\x03abc", b"\xa3\x06\xa4\x06", b"\xad\x06\0\0\0\0", b"\xa9\x06" + bytes(8)),
     *(b"\xa2\x06" + b"\x80\x01" + bytes(128), b"\xf8\xff\xff\xff\x0f\x01"),

@@ -29,7 +29,7 @@ ODD = (
     b"${",
     b"..",
 )
-_MANY = (2, 10, 1000, 20_000)
+_MANY = (2, 2, 3, 10, 10, 100, 100, 1000, 20_000)
 
 
 def mutated(data: bytes, rng: random.Random, others: Sequence[bytes], tokens: Sequence[bytes]) -> bytes:

@@ -87,13 +87,17 @@ class Configuration(Plain):
             "log": {"level": "debug"},
         }
         tiers = {"tiers": {"partner": {"limits": _LIMITS[:1]}}, "ladder": {"throttle": {"limits": _LIMITS[:1]}}}
+        rules = everything["models"]["free"]
+        upstream = {"upstream": "models:8500"}
         texts = [
             "upstream: localhost:8500\n",
             "a: &a [x, x]\nb: &b [*a, *a]\nupstream: {targets: *b}\nmodels: {m: {<<: {}}}\n",
-            yaml.safe_dump(whole),
-            yaml.safe_dump({"upstream": ["a:1", "b:2"], **everything}),
+            *(yaml.safe_dump(upstream | {name: section}) for name, section in whole.items()),
+            *(yaml.safe_dump(upstream | {"models": {"m": {name: rule}}}) for name, rule in rules.items()),
+            *(yaml.safe_dump(upstream | {"models": {"m": {"inputs": {"x": x}}}}) for x in rules["inputs"].values()),
             yaml.safe_dump({"upstream": "${NAME}:1", "models": {"m": tiers}}, default_flow_style=True),
             json.dumps(whole),
+            yaml.safe_dump(upstream | everything),
         ]
         return [text.encode() for text in texts]
 
