@@ -41,10 +41,7 @@ class Defenses(Calls):
         upstream: Any = _Upstream()
         self._guards = GuardTable(config, upstream, metrics)
         self._loop = asyncio.new_event_loop()
-        signatures = SignatureTable(
-            ("known",), lambda path, body, _: upstream.unary(path, body, (), 0), lambda *_: None
-        )
-        self._loop.run_until_complete(signatures._refresh("known"))
+        signatures = self._loop.run_until_complete(_learned(upstream))
         executor = ThreadPoolExecutor(1)
         self._protection = Protection(
             signatures, bytes(32), np.random.default_rng(1), executor, metrics, config.bounds.message_bytes
@@ -85,6 +82,15 @@ class Defenses(Calls):
             return await forward(body)
         exchange = await self._protection.sanitize(path, decoded, body, guards, 1e9)
         return await self._protection.shield(exchange, await self._protection.ask(exchange, forward))
+
+
+async def _learned(upstream: Any) -> SignatureTable:
+    known = asyncio.Event()
+    table = SignatureTable(("known",), lambda path, body, _: upstream.unary(path, body, (), 0), lambda *_: known.set())
+    learning = asyncio.create_task(table.run())
+    await known.wait()
+    learning.cancel()
+    return table
 
 
 def _refused(rejection: Rejection) -> str:
