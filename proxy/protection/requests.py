@@ -7,6 +7,7 @@ MultiInference carry, and that a Predict input may hold serialized.
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,9 @@ class OpenRequest:
                 return [b"".join(wanted[key].SerializeToString(deterministic=True) for key in sorted(wanted))]
             return row_bytes(arrays, self.rows, step) if self.rows else []
         shared = _arrays(self.context, names) if self.context is not None else {}
-        return [row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples]
+        # Digests, since every row would hold all of a shared context.
+        rows = (row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples)
+        return [blake2b(row, digest_size=32).digest() for row in rows]
 
     def body(self) -> bytes:
         """The message, with all that was changed."""

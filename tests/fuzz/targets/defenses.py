@@ -9,7 +9,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from detectors.features import Extractor
-from proxy.codec import INFERENCE, decode
+from proxy.codec import INFERENCE, Decoded, decode
 from proxy.config.schema import Config
 from proxy.detection.sightings import Sighting, observations
 from proxy.errors import Rejection
@@ -57,7 +57,7 @@ class Defenses(Calls):
         if sum(decoded.claims.values()) > BUDGET:
             return "tensor_budget"
         try:
-            reply = self._loop.run_until_complete(self._answered(path, body))
+            reply = self._loop.run_until_complete(self._answered(path, body, decoded))
         except Rejection as rejection:
             return _refused(rejection)
         assert self._detection is not None
@@ -65,18 +65,17 @@ class Defenses(Calls):
         own = answer(path, body)
         if own.code is grpc.StatusCode.OK:
             call = Sighting(
-                *(0.0, _CALLER.id, (_CALLER.group,), decoded.model, "", path, decoded.rows),
-                *(sum(decoded.claims.values()), body, own.body),
+                *(0.0, _CALLER.id, (_CALLER.group,), decoded.model, "", path),
+                *(decoded.rows, sum(decoded.claims.values()), body, own.body),
             )
+            del decoded  # the detectors look at it later, when nobody else does
             observations([call], self._extractor, self._detection, lambda reason, rows: lost.append(reason))
         return f"{reply.code.name}{', ' + lost[0] + ' lost' if lost else ''}"
 
-    async def _answered(self, path: str, body: bytes) -> Reply:
+    async def _answered(self, path: str, body: bytes, decoded: Decoded) -> Reply:
         async def forward(asked: bytes) -> Reply:
             return answer(path, asked)
 
-        decoded = decode(path, body)
-        assert decoded is not None
         guards = self._guards.of(decoded.model, _CALLER)
         if not guards.protects:
             return await forward(body)
