@@ -11,7 +11,7 @@ from detectors.observation import Features
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
-from proxy.protection.requests import OpenRequest
+from proxy.protection.requests import OpenRequest, features_of
 from proxy.tensors import UndecodableTensorError, to_array
 
 Array = NDArray[Any]
@@ -96,7 +96,7 @@ def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) ->
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:
     every = [*examples, request.context] if request.context is not None else examples
-    names = set(wanted) or {name for example in every for name in example.features.feature}
+    names = set(wanted) or {name for example in every for name in features_of(example)}
     return {name: _feature(examples, request.context, name) for name in sorted(names)}
 
 
@@ -118,7 +118,7 @@ def _feature(examples: list[Example], context: Example | None, name: str) -> Arr
 
 
 def _own(example: Example, name: str) -> Feature | None:
-    held = example.features.feature
+    held = features_of(example)
     return held[name] if name in held and held[name].WhichOneof("kind") is not None else None
 
 
