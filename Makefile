@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-retraining bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
+.PHONY: help demo test test-retraining fuzz bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -29,6 +29,9 @@ RETRAINING := tests/defenses/retraining tests/retrain tests/quarantine
 
 test-retraining: $(VENV)/.dev  ## the tests of retraining, which is begun and not among the checks yet
 	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING)
+
+fuzz: $(VENV)/.dev  ## 100,000 mutated inputs for whatever reads others' bytes; FUZZ="--inputs N --target NAME" for others (about an hour)
+	@nice -n 15 $(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/.dev  ## formatter (check only), linter, import contracts
 	@$(BIN)/ruff format --check .
