@@ -27,7 +27,7 @@ from benchmarks.throughput.payloads import Payload, payload
 from benchmarks.throughput.processes import cpu_seconds, family, memory_bytes
 from benchmarks.throughput.report import plot, write_report
 from benchmarks.throughput.results import LOADS, Asked, Measured, OpenTurn, Results, Turn, median
-from benchmarks.throughput.upstream import serving_files
+from benchmarks.throughput.upstream import standing_in
 from benchmarks.throughput.watched import acted, watched
 
 BASIS = "default"
@@ -68,7 +68,7 @@ def _measured(name: str, arguments: argparse.Namespace, progress: "tqdm[None]") 
     asked = payload(name)
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
         folder = Path(made)
-        upstream = stack.enter_context(serving_files(folder, asked))
+        upstream = stack.enter_context(standing_in(folder, asked))
         requests, running = folder / "requests", []
         requests.write_bytes(b"".join(map(framed, asked.requests)))
         for contender in arguments.contenders.split(","):

@@ -1,4 +1,4 @@
-"""As many calls as are answered, so many of them in flight: h2load (C, of the nghttp2 project) sends one prepared body."""
+"""As many calls as are answered, so many in flight: h2load (C, of the nghttp2 project) sends one prepared body."""
 
 import re
 import shutil

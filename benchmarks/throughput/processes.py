@@ -1,14 +1,40 @@
-"""Processes of a contender: what they cost, from /proc. Linux only."""
+"""Processes of a contender: started so that they end with this one, and what they cost, from /proc. Linux only."""
 
+import contextlib
 import os
 import re
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def child(command: list[str], log: Path, port: int | None = None) -> Iterator[tuple[int, int]]:
+    """The port that a command listens on, and its process; it is ended with the block, and with this process.
+
+    Args:
+        command: takes the port as its last argument, unless that is given.
+        log: file for what it prints.
+        port: that it knows to listen on.
+
+    Raises:
+        RuntimeError: it does not listen.
+    """
+    last = [] if port is not None else [str(port := free_port())]
+    leash = [sys.executable, "-P", "-m", "proxy.demo.leash", str(os.getpid())]
+    with log.open("wb") as output:
+        process = subprocess.Popen([*leash, *command, *last], stdout=output, stderr=output)
+    try:
+        _until_listening(port, process, log)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def free_port() -> int:
@@ -18,19 +44,14 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def until_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
-    """Waits until a process takes connections.
-
-    Raises:
-        RuntimeError: it ended before, or the time was up.
-    """
+def _until_listening(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise RuntimeError(f"{process.args!r:.300} does not listen on port {port}")
+    raise RuntimeError(f"{process.args!r:.300} does not listen on port {port}: {log.read_text()}")
 
 
 def family(pid: int) -> list[int]:

@@ -62,7 +62,8 @@ def _throughput(asked: Asked) -> Iterable[str]:
         cost = "-" if name == "direct" else _with_spread(each, 1e6)
         memory = "-" if name == "direct" else f"{each.memory / 1e6:.0f}"
         rate = median(each.closed, lambda turn: turn.rate)
-        yield f"| {contenders.LABELS[name]} | {rate:.0f} ({low:.0f}-{high:.0f}) | {' | '.join(shares)} | {cost} | {memory} |"
+        figures = (f"{rate:.0f} ({low:.0f}-{high:.0f})", *shares, cost, memory)
+        yield f"| {contenders.LABELS[name]} | {' | '.join(figures)} |"
 
 
 def _with_spread(each: Measured, scale: float) -> str:
