@@ -54,6 +54,9 @@ check-protos: $(VENV)/.dev
 services:
 	@sh tests/services.sh
 
+bench: $(VENV)/.dev  ## throughput, latency, CPU time and memory beside Envoy and a bare pass-through (about 40 minutes)
+	@$(BIN)/python -m benchmarks.throughput --report docs/performance.md --plot docs/bench.png
+
 bench-defenses: $(VENV)/.dev  ## what each defense is worth against which attack, through a running proxy (about 30 minutes)
 	@$(BIN)/python -m benchmarks.defenses
 

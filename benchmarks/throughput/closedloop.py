@@ -1,13 +1,13 @@
 """As many calls as are answered, so many in flight: h2load (C, of the nghttp2 project) sends one prepared body."""
 
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.throughput.framing import PREDICT, framed
 from benchmarks.throughput.payloads import Payload
+from benchmarks.throughput.processes import found_program
 
 CONNECTIONS = 4
 IN_FLIGHT = 32
@@ -40,9 +40,8 @@ def drive(address: str, payload: Payload, body: Path, calls: int) -> Closed:
         RuntimeError: an answer was not the whole reply. An answer with another status than OK has no message, so that
             the bytes of all answers together tell.
     """
-    program = shutil.which("h2load")
-    if program is None:
-        raise FileNotFoundError("h2load is needed: apt-get install nghttp2-client")
+    program = found_program("h2load")
+    assert program is not None, "the run has looked for it"
     body.write_bytes(framed(payload.requests[0]))
     command = [program, "-c", str(CONNECTIONS), "-m", str(IN_FLIGHT // CONNECTIONS), "-n", str(calls), "-d", str(body)]
     headers = [argument for header in _HEADERS for argument in ("-H", header)]

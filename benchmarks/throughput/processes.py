@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _START_SECONDS = 30.0
+
+
+def found_program(name: str) -> str | None:
+    """The path of a program of this environment or of the system."""
+    return shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}")
 
 
 @contextlib.contextmanager
