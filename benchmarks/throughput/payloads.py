@@ -1,6 +1,7 @@
 """What is asked: PredictRequests of five kinds, each with the one fixed reply that the stub upstream gives."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,16 @@ def rows(name: str, count: int, rng: np.random.Generator) -> NDArray[Any]:
     """(count, ...): float32 rows as natural ones are, or an object array of UTF-8 texts."""
     if name in _LOADS:
         return natural(_LOADS[name], count, rng)
-    fixed = np.random.default_rng(0)
-    words = ["".join(map(chr, fixed.integers(97, 123, size))) for size in fixed.integers(2, 11, _VOCABULARY)]
+    words = _words()
     made = np.empty(count, dtype=object)
     made[:] = [" ".join(words[at] for at in rng.zipf(1.3, WORDS) % _VOCABULARY).encode() for _ in range(count)]
     return made
+
+
+@cache
+def _words() -> list[str]:
+    fixed = np.random.default_rng(0)
+    return ["".join(map(chr, fixed.integers(97, 123, size))) for size in fixed.integers(2, 11, _VOCABULARY)]
 
 
 def _request(name: str, values: NDArray[Any]) -> bytes:
