@@ -83,10 +83,18 @@ def _limits(payload: str, folder: Path) -> dict[str, Any]:
 
 
 def _default(payload: str, folder: Path) -> dict[str, Any]:
-    """The limits, and detection as it is without further settings, enforced."""
+    """The limits, and detection as it is without further settings, enforced.
+
+    The callers are immune: rows that nobody else sends, all with one answer, look like a theft, and a verdict would
+    hold answers back. All else is done as for callers who are not under a verdict.
+    """
     settings = _limits(payload, folder)
     path = profile(Path("build/throughput"), payload)
-    settings["models"][payload]["detection"] = {"mode": "enforce", "profile": str(path.resolve())}
+    settings["models"][payload]["detection"] = {
+        "mode": "enforce",
+        "profile": str(path.resolve()),
+        "immune": ["*"],
+    }
     return settings
 
 

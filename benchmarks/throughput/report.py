@@ -84,8 +84,8 @@ def _latency(asked: Asked) -> Iterable[str]:
             added = each.latency(HALF, "0.5") - asked.contenders[other].latency(HALF, "0.5") if known else 0.0
             figures.append(f"{added * 1e3:+.2f}" if known else "-")
         figures.append("-" if name == "direct" else f"{median(each.at(HALF), lambda turn: turn.cpu_a_call) * 1e6:.0f}")
-        failed = sum(turn.failed for turn in each.at(HALF))
-        told = f" ({failed} calls not answered in time)" if failed else ""
+        failed = sum(turn.failed for turn in each.at(HALF)) + each.acted
+        told = f" ({failed} calls not answered in time, or held up by a verdict)" if failed else ""
         yield f"| {contenders.LABELS[name]}{told} | {' | '.join(figures)} |"
 
 
