@@ -53,10 +53,12 @@ def main() -> int:
         asked = arguments.payloads.split(",")
         turns = len(asked) * arguments.turns * len(arguments.contenders.split(",")) * (1 + len(LOADS))
         with tqdm(total=turns, unit="turn", disable=None) as progress:
-            found = {name: _measured(name, arguments, progress) for name in asked}
-        results = Results(machine=described(), payloads=found)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(results.model_dump_json(indent=1) + "\n")
+            found: dict[str, Asked] = {}
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            for name in asked:
+                found[name] = _measured(name, arguments, progress)
+                results = Results(machine=described(), payloads=found)
+                arguments.out.write_text(results.model_dump_json(indent=1) + "\n")
     results = Results.model_validate_json(arguments.out.read_text())
     write_report(results, arguments.report)
     plot(results, arguments.plot)
