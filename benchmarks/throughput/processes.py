@@ -31,13 +31,14 @@ def child(command: list[str], log: Path, port: int | None = None) -> Iterator[tu
     Raises:
         RuntimeError: it does not listen.
     """
-    last = [] if port is not None else [str(port := free_port())]
+    listening = port or free_port()
+    last = [] if port else [str(listening)]
     leash = [sys.executable, "-P", "-m", "proxy.demo.leash", str(os.getpid())]
     with log.open("wb") as output:
         process = subprocess.Popen([*leash, *command, *last], stdout=output, stderr=output)
     try:
-        _until_listening(port, process, log)
-        yield port, process.pid
+        _until_listening(listening, process, log)
+        yield listening, process.pid
     finally:
         process.terminate()
         process.wait()

@@ -41,7 +41,7 @@ def _metadata(payload: Payload) -> bytes:
     return reply.SerializeToString()
 
 
-def _free_rows(info: signature.TensorInfo, dtype: int, row: list[int]) -> None:
+def _free_rows(info: signature.TensorInfo, dtype: tensor.DataType, row: list[int]) -> None:
     info.dtype = dtype
     for size in (-1, *row):
         info.tensor_shape.dim.add(size=size)
