@@ -42,7 +42,7 @@ def running(name: str, folder: Path, upstream: str, payload: str) -> Iterator[Co
 
     Args:
         name: one of `LABELS`.
-        folder: an empty one, for its files.
+        folder: an empty one, for its files; what several need alike is kept beside it.
         upstream: host:port.
         payload: name of the payload, and of the model.
     """
@@ -89,7 +89,7 @@ def _default(payload: str, folder: Path) -> dict[str, Any]:
     hold answers back. All else is done as for callers who are not under a verdict.
     """
     settings = _limits(payload, folder)
-    path = profile(Path("build/throughput"), payload)
+    path = profile(folder.parent, payload)
     settings["models"][payload]["detection"] = {
         "mode": "enforce",
         "profile": str(path.resolve()),
