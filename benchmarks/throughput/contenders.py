@@ -56,9 +56,14 @@ def running(name: str, folder: Path, upstream: str, payload: str) -> Iterator[Co
         with _envoy(folder, upstream, name == "envoy-limits") as (port, pid):
             yield Contender(name, f"127.0.0.1:{port}", pid)
     else:
-        settings = _SETTINGS[name](payload, folder)
-        with serving_proxy(folder, upstream, identity={"order": ["forwarded_for", "peer"]}, **settings) as proxy:
+        identity = {"order": ["forwarded_for", "peer"]}
+        with serving_proxy(folder, upstream, identity=identity, **settings(name, payload, folder)) as proxy:
             yield Contender(name, proxy.address, proxy.process.process.pid, proxy.admin)
+
+
+def settings(name: str, payload: str, folder: Path) -> dict[str, Any]:
+    """The sections of tensorwall's configuration for a contender; see `running`."""
+    return _SETTINGS[name](payload, folder)
 
 
 _MANY = "1000000/s"
@@ -88,27 +93,27 @@ def _default(payload: str, folder: Path) -> dict[str, Any]:
     The callers are immune: rows that nobody else sends, all with one answer, look like a theft, and a verdict would
     hold answers back. All else is done as for callers who are not under a verdict.
     """
-    settings = _limits(payload, folder)
+    made = _limits(payload, folder)
     path = profile(folder.parent, payload)
-    settings["models"][payload]["detection"] = {
+    made["models"][payload]["detection"] = {
         "mode": "enforce",
         "profile": str(path.resolve()),
         "immune": ["*"],
     }
-    return settings
+    return made
 
 
 def _everything(payload: str, folder: Path) -> dict[str, Any]:
     """Besides, inputs are cleaned, answers rounded, and one call in a hundred is captured."""
-    settings = _default(payload, folder)
+    made = _default(payload, folder)
     steps = [{"kind": "text"}] if payload == "text" else [{"kind": "bit_depth", "bits": 4}]
     ranged = {} if payload == "text" else {"range": [-16, 16] if payload == "table" else [0, 1]}
-    settings["models"][payload] |= {
+    made["models"][payload] |= {
         "inputs": {"x": {"steps": steps, **ranged}},
         "outputs": {"probabilities": {"semantics": "probabilities", "steps": [{"kind": "round", "decimals": 2}]}},
     }
-    settings["capture"] = {"path": str(folder / "captured"), "models": {payload: 0.01}}
-    return settings
+    made["capture"] = {"path": str(folder / "captured"), "models": {payload: 0.01}}
+    return made
 
 
 _SETTINGS = {"off": _off, "limits": _limits, "default": _default, "everything": _everything}
