@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-retraining fuzz bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
+.PHONY: help demo test test-retraining fuzz bench bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \

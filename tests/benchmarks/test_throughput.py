@@ -16,6 +16,7 @@ import pytest
 from benchmarks.throughput import closedloop, contenders
 from benchmarks.throughput.framing import PREDICT, framed, unframed
 from benchmarks.throughput.openloop import Load
+from benchmarks.throughput.path import measured as measured_path
 from benchmarks.throughput.payloads import Payload, payload
 from benchmarks.throughput.processes import child, cpu_seconds, family, found_program, memory_bytes
 from benchmarks.throughput.report import markdown
@@ -140,6 +141,13 @@ def test_cpu_time_counts_all_descendants_and_threads(tmp_path: Path) -> None:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+async def test_the_path_is_measured_without_grpc(tmp_path: Path) -> None:
+    """Every call is answered and counted; limits cost something."""
+    asked = payload("table", SEED)
+    off, limits = [await measured_path(name, asked, tmp_path, None) for name in ("off", "limits")]
+    assert 0 < off < limits < 0.01
 
 
 def test_framing_comes_apart_as_it_went_together() -> None:
