@@ -94,7 +94,7 @@ async def measured(name: str, asked: Payload, folder: Path, profiler: cProfile.P
 async def _answer(proxy: Proxy, pipeline: Pipeline, body: bytes) -> None:
     call = Call(PREDICT, time.monotonic(), len(body))
     context = _Context()
-    reply = await pipeline.answer(call, body, context)  # type: ignore[arg-type]
+    reply = await pipeline.answer(call, body, context)
     proxy._service._finished(call, reply)
     for callback in context.done:
         callback(context)
