@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-retraining fuzz bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
+.PHONY: help demo test test-retraining fuzz bench bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -53,6 +53,9 @@ check-protos: $(VENV)/.dev
 
 services:
 	@sh tests/services.sh
+
+bench: $(VENV)/.dev  ## throughput, latency, CPU time and memory beside Envoy and a bare pass-through (about 40 minutes)
+	@$(BIN)/python -m benchmarks.throughput --report docs/performance.md --plot docs/bench.png
 
 bench-defenses: $(VENV)/.dev  ## what each defense is worth against which attack, through a running proxy (about 30 minutes)
 	@$(BIN)/python -m benchmarks.defenses

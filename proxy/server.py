@@ -343,5 +343,5 @@ def _server_options(config: Config) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),  # a caller that reads nothing is found out while nothing is sent
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # callers' keepalives are welcome
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a shared port
+        ("grpc.so_reuseport", int(config.listen.share_port)),  # else a port that is taken is an error
     ]

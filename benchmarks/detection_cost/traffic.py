@@ -53,7 +53,8 @@ def natural(load: Load, count: int, rng: np.random.Generator) -> NDArray[np.floa
 def _between(size: int) -> NDArray[np.float32]:
     """(size, GRID) that draws straight lines between GRID values."""
     places = np.linspace(0, GRID - 1, size)
-    return np.maximum(0, 1 - np.abs(places[:, np.newaxis] - np.arange(GRID))).astype(np.float32)
+    weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(places[:, np.newaxis] - np.arange(GRID))).astype(np.float32)
+    return weights
 
 
 def requests(load: Load, most: int, seed: int) -> list[bytes]:

@@ -13,17 +13,17 @@ README = Path("README.md")
 BEGIN, END = "<!-- make drill -->", "<!-- end -->"
 
 
-def written(text: str, tables: str) -> str:
-    """The README's text with these tables between the marks.
+def written(text: str, tables: str, begin: str = BEGIN, end: str = END) -> str:
+    """A page's text with these tables between its two marks.
 
     Raises:
         ValueError: a mark is missing.
     """
-    before, begun, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    before, begun, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
     if not begun or not ended:
-        raise ValueError(f"{README} needs {BEGIN} and {END}, each in a line of its own, where the tables go")
-    return f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
+        raise ValueError(f"the page needs {begin} and {end}, each in a line of its own, where the tables go")
+    return f"{before}{begin}\n\n{tables}\n{end}{after}"
 
 
 def main() -> None:

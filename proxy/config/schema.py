@@ -6,7 +6,7 @@ Sizes are in bytes and may be written with a unit (`64MiB`, `4MB`); times are in
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
@@ -152,6 +152,17 @@ class Listen(Section):
     tls: ServerTls | None = None
     keepalive: CallersKeepalive = CallersKeepalive()
     compression: Compression = Field(default="none", description="of replies, for callers that accept it")
+    share_port: bool = Field(
+        default=False,
+        description="several proxies of this machine listen on the port of `grpc`, each with its own `admin`, and the "
+        "kernel spreads connections over them; what they are to count together needs `store: {kind: redis}`",
+    )
+
+    @model_validator(mode="after")
+    def _shareable(self) -> Self:
+        if self.share_port and (self.grpc.startswith("unix:") or self.grpc.endswith(":0")):
+            raise ValueError(f"share_port: {self.grpc} cannot be shared; write host:port, with a fixed port, as grpc")
+        return self
 
 
 class ApiKeys(Section):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -28,6 +28,8 @@ class LimitMetrics:
     ) -> None:
         self._model_label = model_label
         self._decisions = counter("tensorwall_limit_decisions", registry)
+        # One look-up a decision instead of one a label: the sets are bounded, and so are these.
+        self._children: dict[tuple[str, ...], Counter] = {}
         self._up = gauge("tensorwall_store_up", registry)
         self._seconds = histogram("tensorwall_store_seconds", registry)
         self._up.set(1)
@@ -43,7 +45,11 @@ class LimitMetrics:
             key, limit = descriptor.key, descriptor.limit
             outcome = "over" if key in over else "near" if key in near else "within"
             mode = "enforce" if descriptor.enforced else "shadow"
-            self._decisions.labels(limit.name, name, limit.by, mode, outcome).inc()
+            labels = limit.name, name, limit.by, mode, outcome
+            child = self._children.get(labels)
+            if child is None:
+                child = self._children[labels] = self._decisions.labels(*labels)
+            child.inc()
 
     def store_up(self, up: bool) -> None:
         """Notes that the shared store went away or is back."""

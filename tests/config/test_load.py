@@ -111,6 +111,8 @@ BAD = [
     ("upstream: !!python/object/apply:os.system [x]", "upstream"),
     ("upstream: !!python/name:os.system x", "is not a plain value; remove the tag"),
     ("a: &a [*a]\nupstream: a:1", "an alias refers to itself"),
+    ("upstream: a:1\nlisten: {share_port: true, grpc: 'unix:/a'}", "unix:/a cannot be shared; write host:port"),
+    ("upstream: a:1\nlisten: {share_port: true, grpc: '127.0.0.1:0'}", "with a fixed port, as grpc"),
     ("<<: {upstream: a:1}", "only plain keys are understood"),
     ("? [a, b]\n: c\nupstream: a:1", "only plain keys are understood"),
 ]

@@ -226,6 +226,35 @@ def test_an_address_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
             assert "Traceback" not in done.stderr
 
 
+def test_proxies_that_share_a_port_share_its_connections(tmp_path: Path) -> None:
+    listen = {"grpc": f"127.0.0.1:{free_port()}", "share_port": True}
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    with ModelServer() as server, serving_proxy(folders[0], server.address, listen=listen) as one:
+        with serving_proxy(folders[1], server.address, listen=listen) as other:
+            assert one.address == other.address
+            for _ in range(64):  # all to one of two would be chance once in 2**63
+                _call_on_a_new_connection(one.address)
+            shares = [_answered(proxy) for proxy in (one, other)]
+            assert sum(shares) == 64
+            assert min(shares) > 0
+        for _ in range(16):
+            _call_on_a_new_connection(one.address)
+        assert _answered(one) == shares[0] + 16
+
+
+def _call_on_a_new_connection(address: str) -> None:
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        channel.unary_unary(PREDICT)(b"", timeout=10)
+
+
+def _answered(proxy: Proxy) -> int:
+    with urllib.request.urlopen(f"http://{proxy.admin}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+    return round(sum(float(line.split()[-1]) for line in lines if line.startswith("tensorwall_calls_total{")))
+
+
 def test_usage_and_configuration_errors_exit_with_2(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("upstream: nowhere")
     for arguments, text in (
