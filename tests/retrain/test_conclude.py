@@ -55,7 +55,7 @@ def finished(folder: Path, robust: bool) -> Trained:
     metrics = folder / "metrics.jsonl"
     metrics.write_text('{"kind": "epoch", "step": 14, "loss": 1.0, "accuracy": 0.5}\n')
     return Trained(
-        folder / "candidate.keras", metrics, folder / "manifest.json", 14, 1.0, "epochs", 14, 0.5, 0.9, None, True
+        folder / "candidate.keras", metrics, folder / "manifest.json", 14, 1.0, "epochs", 14, 0.5, 0.9, None, None, True
     )
 
 

@@ -71,7 +71,9 @@ def main() -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(count)])
-    run.train(run.prepare(wanted, strategy), lambda step: print(step, flush=True))  # noqa: T201  # for whoever kills it
+    prepared = run.prepare(wanted, strategy)
+    run.train(prepared, lambda step: print(step, flush=True))  # noqa: T201  # for whoever kills it
+    run.finish(prepared)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ METHODS: list[dict[str, Any]] = [
     {"kind": "trades", "steps": 3, "step": 0.5},
     {"kind": "mart", "steps": 3, "step": 0.5},
     {"kind": "ibp"},
+    {"kind": "crown_ibp"},
 ]
 
 
@@ -37,7 +38,7 @@ def undefended(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
 def test_a_method_hardens(tmp_path: Path, rows: Path, undefended: Trained, method: dict[str, Any]) -> None:
-    certifies = method["kind"] == "ibp"  # bounds need a ramp
+    certifies = method["kind"] in ("ibp", "crown_ibp")  # bounds need a ramp
     epsilon = {"value": 0.1, "ramp_epochs": 20 if certifies else 0}
     trained = _trained(tmp_path, rows, method, epsilon=epsilon, training={"epochs": 40 if certifies else 10})
     assert trained.clean > 0.8
