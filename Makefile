@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-defenses bench-detection-cost drill lint types check-protos services format protos constraints clean
+.PHONY: help demo test bench-defenses bench-detection-cost bench-retraining drill lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -55,6 +55,9 @@ drill: $(VENV)/.dev  ## attack proxies in front of real models: what is found, w
 bench-detection-cost: $(VENV)/.dev  ## calls a second and CPU time with detection off, in shadow and enforced, and memory (about 15 minutes)
 	@$(BIN)/python -m benchmarks.detection_cost
 	@$(BIN)/python -m benchmarks.detection_cost.memory
+
+bench-retraining: $(VENV)/.dev  ## train by every method for half an hour each, and attack them; goes on where it was (about 6 hours)
+	@$(BIN)/python -m benchmarks.retraining
 
 ## Changing it
 

@@ -168,7 +168,7 @@ def push_success(gateway: str, model: str, now: float) -> None:
 
 
 def exposition(successes: dict[str, float]) -> str:
-    """Prometheus text of the times of success by model: for a textfile, or the body of a push to a Pushgateway."""
+    """Prometheus text of the times of success by model, for a textfile."""
     lines = [f"# HELP {METRIC} {HELP}", f"# TYPE {METRIC} gauge"]
     for model, value in sorted(successes.items()):
         name = model.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -76,7 +76,7 @@ def _reviewed(folder: Path, attacked: Any, labels: Any) -> Path:
     return out
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_from_captured_traffic_to_a_version_that_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = digits()
     labels = data.test_labels[:ROWS]
