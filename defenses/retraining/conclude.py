@@ -35,6 +35,8 @@ from defenses.retraining.warmup import write_warmup
 MEMBERS = 1000
 """Training rows for membership inference, at most."""
 Say = Callable[[str], None]
+Learn = Callable[[Path], Callable[[], str]]
+"""Learns a version's benign profile, and gives what writes it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def conclude(
     with _versions(job.publish.base, dry_run) as versions:
         folder = versions.newest()
         if _weights_of(folder) == training.get("weights", ""):
-            return _served_already(job, versions, folder, dry_run)
+            return _served_already(job, versions, folder, dry_run, _learning(job, deployment, rows))
         return _judged_and_published(job, trained, training, rows, versions, folder, dry_run, deployment, say)
 
 
@@ -129,9 +131,8 @@ def _judged_and_published(
 
     version, noted = None, ""
     if passed(decisions) and not dry_run:
-        write_profile = None
-        if deployment is not None and job.proxy is not None and job.proxy.profile is not None:
-            write_profile = deployment.profile(made, rows.validation.x)
+        learn = _learning(job, deployment, rows)
+        write_profile = None if learn is None else learn(made)
         reported(f"Passed every gate; to be published in place of {folder}.")  # should this run be killed on the way
         version, complaints = _published(job, versions, lambda aside: _complete(job, made, aside, card, material))
         if complaints:
@@ -154,7 +155,13 @@ def _weights_of(version: Path) -> str | None:
         return None
 
 
-def _served_already(job: Job, versions: Versions, folder: Path, dry_run: bool) -> Conclusion:
+def _learning(job: Job, deployment: Deployment | None, rows: Datasets) -> Learn | None:
+    if deployment is None or job.proxy is None or job.proxy.profile is None:
+        return None
+    return lambda folder: deployment.profile(folder, rows.validation.x)
+
+
+def _served_already(job: Job, versions: Versions, folder: Path, dry_run: bool, learn: Learn | None) -> Conclusion:
     decisions, version = list[Decision](), folder
     outcome = f"These very weights are served already, as {folder}."
     if not dry_run:
@@ -163,7 +170,7 @@ def _served_already(job: Job, versions: Versions, folder: Path, dry_run: bool) -
             decisions.append(Decision("live metrics", False, " ".join(complaints)))
             outcome = f"Refused by live metrics; {folder} was withdrawn."
         else:
-            outcome += _noted(job, None)
+            outcome += _noted(job, None if learn is None else learn(folder))
     return Conclusion(decisions, outcome, job.output / HTML, version if passed(decisions) else None, passed(decisions))
 
 
