@@ -33,6 +33,16 @@ def dense() -> Any:
     return keras.Sequential([keras.Input((8, 8, 1), name="image"), *layers])
 
 
+def mixed(policy: str) -> Any:
+    """As `convolutional`, in mixed precision."""
+    import keras
+
+    layers: Any = convolutional().layers
+    for layer in layers:
+        layer.dtype_policy = keras.dtype_policies.get(policy)
+    return keras.Sequential([keras.Input((8, 8, 1), name="image"), *layers])
+
+
 def write(folder: Path) -> Path:
     """All digits as an .npz file with the arrays x, float32 (1797, 8, 8) in [0, 16], and y."""
     from sklearn.datasets import load_digits

@@ -8,6 +8,7 @@ import pytest
 tf = pytest.importorskip("tensorflow", reason="the extra retrain is not installed")
 
 from defenses.retraining import run  # noqa: E402
+from defenses.retraining.model import ModelError  # noqa: E402
 from defenses.retraining.trained import Trained  # noqa: E402
 from tests.defenses.retraining import digits  # noqa: E402
 
@@ -46,6 +47,14 @@ def test_a_method_hardens(tmp_path: Path, rows: Path, undefended: Trained, metho
     if certifies:
         assert trained.certified is not None
         assert 0.3 < trained.certified <= trained.robust
+
+
+def test_in_mixed_precision(tmp_path: Path, rows: Path, undefended: Trained) -> None:
+    model = {"factory": f"{digits.__name__}:mixed", "settings": {"policy": "mixed_bfloat16"}, "gives": "logits"}
+    trained = _trained(tmp_path, rows, METHODS[2], model=model, training={"epochs": 10})
+    assert trained.robust > undefended.robust + 0.1
+    with pytest.raises(ModelError, match="mixed_bfloat16"):
+        _trained(tmp_path, rows, METHODS[2], model=model | {"settings": {"policy": "mixed_float16"}})
 
 
 def test_in_l2_and_with_weights_perturbed(tmp_path: Path, rows: Path) -> None:
