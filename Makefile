@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-retraining bench-defenses bench-detection-cost drill lint types check-protos services format protos constraints clean
+.PHONY: help demo test bench-defenses bench-detection-cost drill lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -23,12 +23,7 @@ demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
 ## Checking it
 
 test: lint types check-protos services  ## everything that must hold before a change lands
-	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING:%=--ignore=%)
-
-RETRAINING := tests/defenses/retraining tests/retrain tests/quarantine
-
-test-retraining: $(VENV)/.dev  ## the tests of retraining, which is begun and not among the checks yet
-	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING)
+	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev  ## formatter (check only), linter, import contracts
 	@$(BIN)/ruff format --check .

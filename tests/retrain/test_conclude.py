@@ -79,7 +79,7 @@ def test_the_server_goes_over_to_it_while_calls_go_on(tmp_path: Path, base: Path
         versions: list[int] = []
 
         def call() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.01):
                 reply = client.prediction.Predict(predict(spec("digits"), image=digits().test[:1]), timeout=60)
                 versions.append(reply.model_spec.version.value)
 
