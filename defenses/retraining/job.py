@@ -126,7 +126,7 @@ class Job(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of all that decides the trained weights: a checkpoint belongs to one digest."""
+        """SHA-256, in hexadecimal, of all in the job that decides the trained weights."""
         decides = {"model", "data", "method", "awp", "privacy", "norm", "epsilon", "training", "seed"}
         values = self.model_dump(mode="json", include=decides)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from defenses.retraining import attacks, bounds, checkpoint, crown, optimizer, privacy, recipes, sampling
 from defenses.retraining.checkpoint import Progress
-from defenses.retraining.data import Rows
+from defenses.retraining.data import Datasets
 from defenses.retraining.job import Job
 from defenses.retraining.methods import method_of
 from defenses.retraining.model import Classifier
@@ -37,11 +37,16 @@ class Loop:
     """
 
     def __init__(
-        self, job: Job, classifier: Classifier, train: Rows, validation: Rows, strategy: Any, chief: bool
+        self, job: Job, classifier: Classifier, rows: Datasets, strategy: Any, chief: bool, digest: str
     ) -> None:
-        """Raises TrainingError if the batch does not fit the rows or the replicas, or the method the network."""
-        self._job, self._classifier, self._train, self._chief = job, classifier, train, chief
-        self._validation = validation.take(slice(job.training.check.rows))
+        """A checkpoint of the same `digest` is gone on from.
+
+        Raises:
+            TrainingError: the batch does not fit the rows or the replicas, or the method the network.
+        """
+        train = rows.train
+        self._job, self._classifier, self._train, self._chief, self._digest = job, classifier, train, chief, digest
+        self._validation = rows.validation.take(slice(job.training.check.rows))
         self._per_epoch = len(train) // job.training.batch
         self._steps = self._per_epoch * job.training.epochs
         self._replicas = strategy.num_replicas_in_sync
@@ -108,7 +113,7 @@ class Loop:
             )
 
     def _resume(self) -> None:
-        found = checkpoint.read(self._checkpoint, self._job.digest)
+        found = checkpoint.read(self._checkpoint, self._digest)
         if found is not None:
             self.progress, values = found
             self._assign(values)
@@ -219,7 +224,7 @@ class Loop:
     def _save(self) -> None:
         if self._chief:
             values = {name: _array(variable) for name, variable in self._stepper.variables.items()}
-            checkpoint.write(self._checkpoint, self._job.digest, self.progress, values)
+            checkpoint.write(self._checkpoint, self._digest, self.progress, values)
 
     def _assign(self, values: checkpoint.Arrays) -> None:
         for name, value in values.items():

@@ -31,6 +31,18 @@ def write(path: Path, job: Job, rows: Datasets, results: dict[str, Any]) -> None
     partial.replace(path)
 
 
+def digest(job: Job, rows: Datasets) -> str:
+    """SHA-256, in hexadecimal, of what decides a run's weights: the job's part, and what its files hold now."""
+    found = hashlib.sha256(job.digest.encode())
+    for file in (job.model.file, job.model.weights):
+        if file is not None and file.is_file():
+            found.update(sha256(file).encode())
+    for part in (rows.train, rows.validation):
+        found.update(np.ascontiguousarray(part.x).tobytes())
+        found.update(np.ascontiguousarray(part.y).tobytes())
+    return found.hexdigest()
+
+
 def sha256(file: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
     with file.open("rb") as opened:

@@ -65,7 +65,7 @@ def prepare(job: Job, strategy: Any = None) -> Prepared:
     except OSError as error:
         raise TrainingError(f"output: {job.output} cannot be made: {error.strerror}; name another folder") from None
     chief = _chief(strategy)
-    loop = Loop(job, classifier, rows.train, rows.validation, strategy, chief)
+    loop = Loop(job, classifier, rows, strategy, chief, manifest.digest(job, rows))
     return Prepared(job, strategy, chief, classifier, rows, admitted, loop)
 
 

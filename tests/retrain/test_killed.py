@@ -105,7 +105,8 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
     for folder in (calm, killed):
         folder.mkdir()
         training = {"epochs": 15, "batch": 100, "optimizer": {"learning_rate": 0.005}, **quick}
-        jobs.append(write_job(folder, training=training | {"check": {"every_epochs": 5, "rows": 100, "steps": 5}}))
+        training |= {"check": {"every_epochs": 5, "rows": 100, "steps": 5}}
+        jobs.append(write_job(folder, training=training, evaluate={"rows": 100, "apgd_steps": 5, "square_queries": 5}))
     runs, watcher = Runs(), Watcher(killed / "served")
     watcher.start()
     try:

@@ -112,6 +112,10 @@ def test_a_run_states_what_it_spent(tmp_path: Path) -> None:
     assert ((tmp_path / "out" / "checkpoint.npz").stat().st_mode & 0o777) == 0o600
     resumed = run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes))
     assert resumed.loop.progress.key == key
+    with np.load(rows) as held:
+        np.savez(rows, x=held["x"], y=(held["y"] + 1) % 10)
+    other = run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes))
+    assert (other.loop.progress.step, resumed.loop.progress.step) == (0, steps), "other rows, another run"
     run.finish(resumed)
     assert run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes)).loop.progress.key != key
     assert key not in (tmp_path / "out" / "manifest.json").read_text()
