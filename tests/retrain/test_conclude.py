@@ -26,10 +26,7 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "served"
 
 
-def job(
-    folder: Path, base: Path, watch: dict[str, Any] | None = None, pushgateway: str | None = None, **gates: float
-) -> Job:
-    publish = {"base": str(base), "textfile": str(folder / "retraining.prom"), "watch": watch}
+def job(folder: Path, base: Path, clean_loss: float = 0.02, **publish: Any) -> Job:
     return Job.model_validate(
         {
             "name": "digits",
@@ -40,8 +37,8 @@ def job(
             "training": {"epochs": 1},
             "output": str(folder),
             "evaluate": {"rows": 120, "steps": 10, "restarts": 1, "apgd_steps": 10, "square_queries": 30},
-            "gates": gates,
-            "publish": publish | {"pushgateway": pushgateway},
+            "gates": {"clean_loss": clean_loss},
+            "publish": {"base": str(base), "textfile": str(folder / "retraining.prom"), **publish},
         }
     )
 
@@ -65,8 +62,10 @@ def rows() -> Datasets:
     return Datasets(train, test, test)
 
 
-def published(folder: Path, base: Path, robust: bool = True, dry_run: bool = False, **gates: float) -> Conclusion:
-    return conclude(job(folder, base, **gates), finished(folder, robust), rows(), dry_run=dry_run)
+def published(
+    folder: Path, base: Path, robust: bool = True, dry_run: bool = False, clean_loss: float = 0.02
+) -> Conclusion:
+    return conclude(job(folder, base, clean_loss), finished(folder, robust), rows(), dry_run=dry_run)
 
 
 def test_a_run_that_was_killed_after_publishing_publishes_nothing_twice(tmp_path: Path, base: Path) -> None:
