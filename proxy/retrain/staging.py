@@ -34,7 +34,7 @@ from proxy.demo.children import Child, ChildError
 from proxy.drill.wire import DrillError, Model, Scale
 from proxy.retrain.through import right_through, subject_of
 
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 """For a server to be ready: the model server imports TensorFlow, on a machine that has just trained."""
 KEPT = ("bounds", "limits", "secret")
 RATE = 0.001
