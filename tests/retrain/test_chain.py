@@ -35,13 +35,13 @@ class Caller(threading.Thread):
 
     def __init__(self, address: str) -> None:
         super().__init__()
-        self._address, self._stop = address, threading.Event()
+        self._address, self._over = address, threading.Event()
         self.versions, self.failures = list[int](), list[str]()
 
     def run(self) -> None:
         client = connect(self._address)
         request = predict(spec("digits"), image=digits().test[:1])
-        while not self._stop.wait(0.01):
+        while not self._over.wait(0.01):
             try:
                 reply = client.prediction.Predict(request, timeout=60, metadata=(("x-forwarded-for", "10.0.0.2"),))
                 self.versions.append(reply.model_spec.version.value)
@@ -50,7 +50,7 @@ class Caller(threading.Thread):
         client.channel.close()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._over.set()
         self.join()
 
 

@@ -83,17 +83,17 @@ class Watcher(threading.Thread):
 
     def __init__(self, base: Path) -> None:
         super().__init__()
-        self._base, self._stop, self.broken, self.looks = base, threading.Event(), list[str](), 0
+        self._base, self._over, self.broken, self.looks = base, threading.Event(), list[str](), 0
 
     def run(self) -> None:
-        while not self._stop.wait(0.001):
+        while not self._over.wait(0.001):
             self.looks += 1
             for folder in self._base.iterdir():
                 if folder.name.isdigit() and folder.name != "1":
                     self.broken += [f"{folder}/{name}" for name in WHOLE if not (folder / name).is_file()]
 
     def stop(self) -> None:
-        self._stop.set()
+        self._over.set()
         self.join()
 
 
