@@ -96,28 +96,29 @@ def test_rows_are_drawn_one_by_one() -> None:
 def test_a_run_states_what_it_spent(tmp_path: Path) -> None:
     rows = digits.write(tmp_path)
     changes: dict[str, Any] = {
-        "privacy": {"noise": 1.0, "clip": 1.0, "delta": 1e-4},
+        "privacy": {"noise": 0.5, "clip": 1.0, "delta": 1e-4},
         "model": {"factory": "tests.defenses.retraining.digits:dense", "gives": "probabilities"},
-        "training": {"epochs": 4, "batch": 100, "optimizer": {"learning_rate": 0.01}},
+        "training": {"epochs": 6, "batch": 100, "optimizer": {"learning_rate": 0.01}},
     }
-    prepared = run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes))
+    mild = {"kind": "fgsm", "clean": 0.9}
+    prepared = run.prepare(digits.job(tmp_path, rows, mild, **changes))
     steps = prepared.loop.steps
     key = prepared.loop.progress.key
     assert int(key, 16)
     trained = run.train(prepared)
-    expected = privacy.spent(100 / len(prepared.rows.train), 1.0, steps, 1e-4)
+    expected = privacy.spent(100 / len(prepared.rows.train), 0.5, steps, 1e-4)
     assert trained.spent == expected
     assert json.loads(trained.manifest.read_text())["privacy"] == {"epsilon": expected.epsilon, "delta": 1e-4}
     assert trained.clean > 0.3
     assert ((tmp_path / "out" / "checkpoint.npz").stat().st_mode & 0o777) == 0o600
-    resumed = run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes))
+    resumed = run.prepare(digits.job(tmp_path, rows, mild, **changes))
     assert resumed.loop.progress.key == key
     with np.load(rows) as held:
         np.savez(rows, x=held["x"], y=(held["y"] + 1) % 10)
-    other = run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes))
+    other = run.prepare(digits.job(tmp_path, rows, mild, **changes))
     assert (other.loop.progress.step, resumed.loop.progress.step) == (0, steps), "other rows, another run"
     run.finish(resumed)
-    assert run.prepare(digits.job(tmp_path, rows, {"kind": "fgsm_rs"}, **changes)).loop.progress.key != key
+    assert run.prepare(digits.job(tmp_path, rows, mild, **changes)).loop.progress.key != key
     assert key not in (tmp_path / "out" / "manifest.json").read_text()
 
 
