@@ -22,7 +22,7 @@ from detectors.engine import STATISTICS, Engine
 from detectors.features.scaling import Scaling
 from detectors.findings import Reading, Subject, Technique, evidence
 from detectors.hardness import EVERYBODY
-from detectors.novelty import VIEWS, Novelty, point
+from detectors.novelty import VIEWS, Novelty, comparable, point
 from detectors.observation import Observation
 from detectors.profile import Profile
 from detectors.provenance import SPREAD, VIEWED
@@ -38,8 +38,8 @@ LEAST_SHARED = 8
 FOLDS = 10
 MARGIN = 1.0
 """Decades added to what benign callers reached: thresholds are estimates, and the next ones reach a little further."""
-MUCH = 1.0
-"""And as many more for extraction: those who ask much are few among benign callers, and are looked at most often."""
+MUCH = 0.5
+"""And so many more for extraction: those who ask much are few among benign callers, and are looked at most often."""
 _SNAPSHOTS = 12
 """Courses kept of one trace, however often it was read."""
 
@@ -224,7 +224,8 @@ def _courses(
 
 
 def _novelty(view: str, parties: Sequence[list[list[Course]]], rng: np.random.Generator) -> Novelty:
-    points = [point(view, found) for party in parties for trace in party for found in _thinned(trace)]
+    traces = [[found for found in trace if comparable(view, found)] for party in parties for trace in party]
+    points = [point(view, found) for trace in traces if trace for found in _thinned(trace)]
     return Novelty.of(view, np.array(points).reshape(-1, len(VIEWS[view])), rng)
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from detectors.course import Course
 
+LEAST_ROWS: Mapping[str, int] = {"shape": 0, "steps": 8, "order": 0}
+"""Of a trace that is compared in a view; of a handful of distances, any median and any third largest may come."""
 NEIGHBOURS = 3
 MAX_POINTS = 1500
 _LEAST_SPREAD = 0.05
@@ -58,8 +60,8 @@ class Novelty:
         return cls(view, (courses[chosen] / spread).round(4), spread)
 
     def __call__(self, found: Course) -> float:
-        """The statistic; 0 with no benign traces to compare with."""
-        if len(self.points) < NEIGHBOURS:
+        """The statistic; 0 of too few rows, and with no benign traces to compare with."""
+        if len(self.points) < NEIGHBOURS or not comparable(self.view, found):
             return 0.0
         gaps = self.points - point(self.view, found) / self.spread
         squares = np.einsum("ij,ij->i", gaps, gaps)
@@ -82,6 +84,11 @@ class Novelty:
         if not width or len(spread) != width or not (spread > 0).all():
             raise ValueError(f"the view {view!r} has other coordinates than this version knows")
         return cls(view, np.array(value["points"], dtype=np.float64).reshape(-1, width), spread)
+
+
+def comparable(view: str, found: Course) -> bool:
+    """Whether a course has enough rows for a view."""
+    return found.rows >= LEAST_ROWS[view]
 
 
 def point(view: str, found: Course) -> NDArray[np.float64]:

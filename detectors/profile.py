@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import blake2b
 from importlib.resources import files
@@ -21,7 +21,7 @@ from detectors.observation import Floats
 from detectors.rows import Serials
 from detectors.tail import Tail
 
-FORMAT = 2
+FORMAT = 3
 DEFAULTS = "defaults.json"
 """A profile of Fashion-MNIST under simulated benign callers: thresholds for shadow where none were learned."""
 LEAST_SURPRISE = 1.0
@@ -106,6 +106,10 @@ class Profile:
         made.touch(mode=0o600)
         made.write_text(json.dumps(self.to_json()) + "\n")
         made.replace(path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it is made of; what was worked out from it is worked out again."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @cached_property
     def digest(self) -> str:

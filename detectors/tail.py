@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 STEP = 0.1
 """Decades between the points that are kept."""
 REPORTED = 2.0
 """Surprise that is worth a report, and by itself nothing more; that of what no benign subject ever read at all, too."""
-_FLAT = 0.02
-"""The least rise of the last decade, as a share of the statistic: a constant one would make any change certain."""
+EXCESSES, LEAST_EXCESSES = 0.05, 20
+"""Share of the subjects, and the least number of them, whose values say how the tail goes on beyond the largest."""
+_FLAT = 0.01
+"""The least scale of the tail, as a share of the statistic: a constant one would make any change certain."""
+_PRIOR, _OF = 0.5, 10
+"""A heavy tail, which the fitted shape is drawn towards as by so many values (Vehtari et al. 2015, appendix C)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +25,21 @@ class Tail:
     """Benign values, one a subject: the largest that it ever read.
 
     As far as there were subjects it is their own distribution, linear between the points in the logarithm of the share
-    that reads as much or more. Beyond the largest it goes on as it went over the last decade, which is the exponential
-    tail of peaks over threshold (Pickands 1975, the light-tailed case).
+    that reads as much or more. Beyond the largest it goes on as a generalised Pareto distribution does: peaks over
+    threshold (Pickands 1975), fitted by probability-weighted moments (Hosking and Wallis 1987). Tails lighter than an
+    exponential one are taken for exponential.
 
     Attributes:
         points: the values at 0, STEP, 2 STEP, ... decades, not falling; subjects that read nothing count as lowest.
         subjects: how many there were.
+        scale, shape: of the excess over the largest.
         most: surprise that it is worth at most, where it is to be reported and nothing more.
     """
 
     points: tuple[float, ...]
     subjects: int
+    scale: float = 1.0
+    shape: float = 0.0
     most: float = math.inf
 
     @classmethod
@@ -44,11 +53,12 @@ class Tail:
         """
         read = np.sort(np.fromiter(values, dtype=np.float64))
         if len(read) == 0:
-            return cls((), subjects, most)
+            return cls((), subjects, most=most)
         count = max(subjects, len(read))
         decades = np.arange(0, math.log10(count) + 1e-9, STEP)
         ranks = np.ceil(count * (1 - 10**-decades)).astype(int) - (count - len(read))
-        return cls(tuple(float(f"{value:.6g}") for value in read[ranks.clip(0, len(read) - 1)]), count, most)
+        points = tuple(float(f"{value:.6g}") for value in read[ranks.clip(0, len(read) - 1)])
+        return cls(points, count, *_beyond(read, count), most)
 
     @property
     def usual(self) -> float:
@@ -67,7 +77,9 @@ class Tail:
             return min(REPORTED, math.log10(self.subjects + 1))
         last = self.points[-1]
         if value > last:
-            return STEP * (len(self.points) - 1) + (value - last) / self._rise()
+            excess = (value - last) / self.scale
+            decades = math.log1p(self.shape * excess) / self.shape if self.shape else excess
+            return STEP * (len(self.points) - 1) + decades / math.log(10)
         at = int(np.searchsorted(self.points, value, side="left"))
         if at == 0:
             return 0.0
@@ -80,21 +92,43 @@ class Tail:
             return math.inf
         at = surprise / STEP
         if at > len(self.points) - 1:
-            return self.points[-1] + (surprise - STEP * (len(self.points) - 1)) * self._rise()
+            excess = (surprise - STEP * (len(self.points) - 1)) * math.log(10)
+            return self.points[-1] + self.scale * (
+                math.expm1(self.shape * excess) / self.shape if self.shape else excess
+            )
         return float(np.interp(at, np.arange(len(self.points)), self.points))
 
     def to_json(self) -> dict[str, Any]:
         """As lists."""
         cap = {} if math.isinf(self.most) else {"most": self.most}
-        return {"points": list(self.points), "subjects": self.subjects} | cap
+        return {"points": list(self.points), "subjects": self.subjects, "scale": self.scale, "shape": self.shape} | cap
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Tail":
-        """From lists."""
-        points = tuple(float(each) for each in value["points"])
-        return cls(points, int(value["subjects"]), float(value.get("most", math.inf)))
+        """From lists.
 
-    def _rise(self) -> float:
-        """Of the value over the last decade."""
-        before = self.points[max(0, len(self.points) - 1 - round(1 / STEP))]
-        return max(self.points[-1] - before, _FLAT * max(1.0, abs(self.points[-1])))
+        Raises:
+            ValueError: scale or shape are none.
+        """
+        points, scale, shape = tuple(map(float, value["points"])), float(value["scale"]), float(value["shape"])
+        if not 0 < scale < math.inf or not 0 <= shape < math.inf:
+            raise ValueError(f"a tail of scale {scale} and shape {shape}")
+        return cls(points, int(value["subjects"]), scale, shape, float(value.get("most", math.inf)))
+
+
+def _beyond(read: NDArray[np.float64], count: int) -> tuple[float, float]:
+    """Scale and shape of the excess over the largest of values that do not fall, of so many subjects."""
+    largest = float(read[-1])
+    least = _FLAT * max(1.0, abs(largest))
+    top = read[-max(LEAST_EXCESSES, math.ceil(EXCESSES * count)) - 1 :]
+    excesses = top[1:] - top[0]
+    known = len(excesses)
+    if not known or not excesses[-1]:
+        return least, 0.0
+    mean = float(excesses.mean())
+    # The first weighted moment, with the plotting positions that Hosking and Wallis recommend.
+    weighted = float(excesses @ (1 - (np.arange(1, known + 1) - 0.35) / known)) / known
+    fitted = 2 - mean / max(mean - 2 * weighted, 1e-9 * mean)
+    shape = max(0.0, (known * fitted + _OF * _PRIOR) / (known + _OF))
+    scale = max(mean * (1 - shape) + shape * float(excesses[-1]), least)
+    return float(f"{scale:.6g}"), float(f"{shape:.6g}")

@@ -61,6 +61,11 @@ def printable(text: str) -> str:
     """
     if len(text) > MAX_FIELD_CHARS:
         text = f"{text[:MAX_FIELD_CHARS]}... ({len(text) - MAX_FIELD_CHARS} more characters)"
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    r"""The whole text on one line; what is not printable is written as Python would, such as `\u202e`."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

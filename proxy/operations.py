@@ -69,7 +69,7 @@ class Operations:
         self._observations = observations
         self._acting = Acting(self._callers, detection, self._attacks, self._hub, time.time)
         self._outlets = Outlets(detection.survey, self._metrics.delivered, time.time)
-        self._hub.sinks += [self._outlets.put, lambda content: self._metrics.happened(content["event"])]
+        self._hub.sinks += [self._outlets.put, lambda content: self._metrics.happened(content["event"], content["id"])]
         self._metrics.read(self)
 
     async def start(self, address: str) -> str:
@@ -114,6 +114,11 @@ class Operations:
         if verdict.subject.kind == "caller":
             self._callers.remember(verdict.subject.id)
         self._attacks.reached(verdict, now, own)
+
+    def event_of(self, verdict: str) -> str:
+        """Id of the latest event about the verdict of this id; empty if there was none."""
+        attack = self._attacks.get(verdict)
+        return "" if attack is None else attack.event
 
     def follow(self, action: SharedAction) -> None:
         """Takes a decision that another proxy shared."""

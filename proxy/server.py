@@ -4,13 +4,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 
 import grpc
@@ -24,26 +21,19 @@ from proxy.config import redact
 from proxy.config.detection import Detection as DetectionSettings
 from proxy.config.load import ConfigError
 from proxy.config.schema import GRPC_MAX_BYTES, Config, ServerTls
-from proxy.credentials import server_credentials, upstream_credentials, upstream_fingerprint
+from proxy.credentials import server_credentials
 from proxy.detection import Detection
 from proxy.expiry import first_end
-from proxy.fingerprint import Fingerprint
+from proxy.generation import Lasting, bring_up, tls_fingerprint
 from proxy.health import Health, enable_reflection
-from proxy.identity import Identifier
-from proxy.keys import KeyFile
-from proxy.limiter import Limiter
 from proxy.logs import event
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
 from proxy.operations import Operations
-from proxy.pipeline import Pipeline
-from proxy.protection import GuardTable, Protection, protected_models
-from proxy.protection.audit import problems
-from proxy.readiness import NOT_ASKED, Readiness, ReadinessWatch
+from proxy.readiness import NOT_ASKED, Readiness
 from proxy.service import Service
-from proxy.signatures import Signatures, SignatureTable
 from proxy.state import LogStore, Store, open_log, open_store
-from proxy.upstream import COMPRESSION, Reply, UpstreamPool
+from proxy.upstream import COMPRESSION
 
 log = logging.getLogger("tensorwall.server")
 
@@ -62,19 +52,6 @@ class StartError(Exception):
     """The proxy cannot start; `str()` is what the operator reads."""
 
 
-@dataclass(slots=True)
-class _Generation:
-    """What one configuration brought up."""
-
-    config: Config
-    keys: KeyFile | None
-    upstream: UpstreamPool
-    tls_fingerprint: Fingerprint
-    pipeline: Pipeline
-    watch: ReadinessWatch
-    signatures: SignatureTable
-
-
 class Proxy:
     """One process's proxy.
 
@@ -87,7 +64,6 @@ class Proxy:
     """
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
         self._registry = CollectorRegistry()
         self.metrics = Metrics(self._registry, config.models)
         self._store: Store | None = None
@@ -107,7 +83,7 @@ class Proxy:
             self._certificate,
             clock,
         )
-        self._detection_metrics = DetectionMetrics(self._registry)
+        self._detection_metrics = DetectionMetrics(self._registry, self._operations.event_of)
         self._detection = Detection(
             self._secret(config),
             self._detection_metrics,
@@ -118,7 +94,18 @@ class Proxy:
         self._detection.configure(_detected(config))
         self._recorder = Recorder(self._detection, self._registry)
         self._operations.over(self._detection, self._recorder.live.observations)
-        self._rng = np.random.default_rng(secrets.randbits(256))
+        self._lasting = Lasting(
+            self.metrics,
+            self._limit_metrics,
+            self._protection_metrics,
+            self._detection,
+            self._recorder,
+            self._current_store,
+            self._executor,
+            np.random.default_rng(secrets.randbits(256)),
+            clock,
+            self._readiness_changed,
+        )
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
         self._service = Service(lambda: self._now.pipeline, self.metrics, clock, self._operations.ended)
@@ -128,7 +115,7 @@ class Proxy:
         self._health = Health(self._server)
         enable_reflection(self._server)
         self._server.add_generic_rpc_handlers((self._service,))
-        self._now = self._generation(config, NOT_ASKED)
+        self._now = bring_up(config, self._secret(config), self._lasting, NOT_ASKED)
         self._listen_tls, self._admin_tls = config.listen.tls, config.admin.tls  # fixed while the server listens
         self._note_certificates()
         self.metrics.configure(config.models, redact.fingerprint(config))
@@ -174,7 +161,7 @@ class Proxy:
         Raises:
             ConfigError: a key or certificate file cannot be used; nothing has changed.
         """
-        new = self._generation(config, self._now.watch.readiness)
+        new = bring_up(config, self._secret(config), self._lasting, self._now.watch.readiness)
         if config.store != self._now.config.store:
             old_store, self._store = self._store, await self._open_store(config)
             old_log = self._share(config)
@@ -187,7 +174,7 @@ class Proxy:
         self.metrics.forget_targets()
         await self._operations.configure(config.events)
         self._note_certificates()
-        self._spawn(_retire(old.upstream, old.config.upstream.default_deadline))
+        self._spawn(old.retire())
         for key in NEEDS_RESTART:
             if _at(old.config, key) != _at(config, key):
                 event(log, logging.WARNING, "restart needed", key=key)
@@ -210,8 +197,8 @@ class Proxy:
                 self._note_certificates()
                 event(log, logging.INFO, "certificate of the admin port reloaded")
         with self._reading("upstream_tls"):
-            if _tls_fingerprint(now.config) != now.tls_fingerprint:
-                now.tls_fingerprint = _tls_fingerprint(now.config)
+            if tls_fingerprint(now.config) != now.tls_fingerprint:
+                now.tls_fingerprint = tls_fingerprint(now.config)
                 await self.reload(now.config)
                 self.metrics.file_usable("upstream_tls", True)
                 event(log, logging.INFO, "upstream certificates reloaded")
@@ -249,47 +236,6 @@ class Proxy:
         self._executor.shutdown(wait=False, cancel_futures=True)
         await self._operations.close()
 
-    def _generation(self, config: Config, readiness: Readiness) -> _Generation:
-        keys = None if config.identity.api_keys is None else KeyFile(config.identity.api_keys.file)
-        tls = config.upstream.tls
-        fingerprint = _tls_fingerprint(config)
-        upstream = UpstreamPool(
-            config.upstream,
-            config.bounds.message_bytes,
-            None if tls is None else upstream_credentials(tls),
-            clock=self._clock,
-            rng=random.Random(),  # noqa: S311  # jitter, not secrets
-            retried=self.metrics.retried,
-        )
-        signatures = SignatureTable(
-            protected_models(config.models), partial(self._ask, upstream), partial(self._audit, config)
-        )
-        pipeline = Pipeline(
-            config,
-            Identifier(config.identity, keys),
-            Limiter(config.limits, self._current_store, self._limit_metrics),
-            GuardTable(config, upstream, self._protection_metrics),
-            self._protection(config, signatures),
-            self._detection,
-            self._recorder,
-            upstream,
-            self.metrics,
-            self._clock,
-        )
-        watch = ReadinessWatch(upstream, config.models, self._readiness_changed, self.metrics.target_up, readiness)
-        return _Generation(config, keys, upstream, fingerprint, pipeline, watch, signatures)
-
-    def _protection(self, config: Config, signatures: SignatureTable) -> Protection:
-        return Protection(
-            signatures,
-            self._secret(config),
-            self._rng,
-            self._executor,
-            self._protection_metrics,
-            config.bounds.message_bytes,
-            self._clock,
-        )
-
     def _secret(self, config: Config) -> bytes:
         if config.secret is None:
             return self._own_secret
@@ -315,16 +261,6 @@ class Proxy:
             task.cancel()
         self._protection_metrics.forget_problems()
         self._watching = [self._spawn(self._now.watch.run()), self._spawn(self._now.signatures.run())]
-
-    async def _ask(self, upstream: UpstreamPool, path: str, body: bytes, seconds: float) -> Reply:
-        return await upstream.unary(path, body, (), self._clock() + seconds)
-
-    def _audit(self, config: Config, model: str, found: Signatures) -> None:
-        """Says what in a model's rules contradicts its signatures or leaves a way around them."""
-        said = problems(config.models[model], found)
-        self._protection_metrics.problems(model, len(said))
-        for problem in said:
-            event(log, logging.WARNING, "protection does not fit the model", model=model, problem=problem)
 
     def _readiness_changed(self, readiness: Readiness) -> None:
         event(log, logging.INFO, "ready" if readiness.ready else "not ready", reasons=list(readiness.reasons))
@@ -367,13 +303,6 @@ class Proxy:
         return task
 
 
-async def _retire(upstream: UpstreamPool, patience: float) -> None:
-    """Closes a replaced pool once its last call has ended, or its deadline must have passed."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(upstream.idle(), patience)
-    await upstream.close()
-
-
 async def _close_later(stores: Iterable[Store | LogStore | None], patience: float) -> None:
     """Closes replaced stores once the calls that they decided about must have ended."""
     await asyncio.sleep(patience)
@@ -384,10 +313,6 @@ async def _close_later(stores: Iterable[Store | LogStore | None], patience: floa
 
 def _detected(config: Config) -> dict[str, DetectionSettings]:
     return {name: model.detection for name, model in config.models.items() if model.detection is not None}
-
-
-def _tls_fingerprint(config: Config) -> Fingerprint:
-    return () if config.upstream.tls is None else upstream_fingerprint(config.upstream.tls)
 
 
 def _at(config: Config, key: str) -> object:

@@ -1,14 +1,10 @@
 """A real Redis of a test's own: on a free port and a unix socket, in a folder that goes with it.
 
-    with redis_server(tmp_path) as server:
-        store = RedisStore(RedisStoreSettings(kind="redis", url=server.url))
-
-Debian and Ubuntu have it as `redis-server`. Where it is missing such tests are skipped, and fail under CI=true.
+with redis_server(tmp_path) as server:
+    store = RedisStore(RedisStoreSettings(kind="redis", url=server.url))
 """
 
 import contextlib
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,22 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 import redis
 
 from tests.processes import free_port
+from tests.programs import program
 
 START_SECONDS = 20.0
-MISSING = "redis-server is not installed; apt-get install redis-server"
-
-
-def _program() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    return found
 
 
 @dataclass
@@ -64,7 +50,15 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        command = [_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command = [
+            program("redis-server", "redis-server", "valkey-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+        ]
         command += ["--unixsocket", str(self.folder / "redis.sock"), "--save", "", "--daemonize", "no"]
         command += ["--requirepass", self.password] if self.password else []
         with (self.folder / "redis.log").open("ab") as log:

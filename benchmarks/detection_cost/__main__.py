@@ -4,7 +4,8 @@
 
 One proxy for each mode, all in front of one upstream that answers at once, so that the proxy is what limits and the
 share that detection costs is at its largest. 16 calls are in flight, of 100 callers, all rows distinct. CPU seconds are
-the proxy's own (user and system, all threads), read from /proc: what else the machine does moves them little.
+the proxy's (user and system, all threads), read from /proc: what else the machine does moves them little. They are
+counted with its detectors' process, and `main` are those of the process alone that answers calls.
 """
 
 import argparse
@@ -24,16 +25,16 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.detection_cost.load import CALLERS
 from benchmarks.detection_cost.traffic import CLASSES, LOADS, Load, natural
 from detectors.calibration import calibrate
 from detectors.features import Extractor, summarise
 from detectors.observation import Observation
-from detectors.workloads import benign
-from tests.processes import Proxy, serving_proxy
+from tests.processes import Proxy, children, serving_proxy
 
 MODES = ("off", "shadow", "enforce")
-LEARNED = 100
-"""Simulated callers of the profile."""
+LEARNED = 50_000
+"""Rows of the profile: more than any caller sends here in all, so that nobody asks for unusually much."""
 SALT = b"of the benchmark"
 _SETTLE = 1.0
 """Seconds after a measurement in which the detectors see what still waits; their CPU time counts."""
@@ -41,10 +42,18 @@ _SETTLE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One turn: calls a second, the proxy's CPU seconds a call, and the share of rows that the detectors saw."""
+    """One turn.
+
+    Attributes:
+        calls: a second.
+        cpu: seconds a call, of the proxy and its detectors.
+        main: of these, without the detectors' process.
+        seen: share of rows that the detectors saw.
+    """
 
     calls: float
     cpu: float
+    main: float
     seen: float
 
 
@@ -94,19 +103,18 @@ def _proxies(folder: Path, loads: list[Load], modes: list[str]) -> Iterator[dict
 
 
 def _profile(folder: Path, load: Load) -> Path:
-    """Learned from simulated callers; of the 28x28 images' kind for photographs, which would take long."""
+    """Learned from callers like those of the load; of the 28x28 images' kind for photographs, which would take long."""
     like = load if len(load.shape) == 1 else LOADS[0]
     path = folder / f"{like.name}.json"
     if not path.exists():
         rng = np.random.default_rng(1)
-        rows = natural(like, 4000, rng)
-        extractor = Extractor(SALT)
+        rows = natural(like, LEARNED, rng)
+        features = Extractor(SALT)({"x": rows}, len(rows))
+        said = summarise(rng.dirichlet(np.full(CLASSES, 0.3), len(rows)))
         observations = []
-        for call in benign(rows, rng.integers(0, CLASSES, len(rows)), LEARNED, rng):
-            said = summarise(rng.dirichlet(np.full(CLASSES, 0.3), len(call.rows)))
-            features = extractor({"x": call.rows}, len(call.rows))
-            groups = (f"network:{call.caller}",)
-            observations.append(Observation(call.time, call.caller, groups, load.name, "", features, said))
+        for at, caller in enumerate(rng.integers(0, CALLERS, len(rows)).tolist()):
+            one, groups = slice(at, at + 1), (f"network:{caller}",)
+            observations.append(Observation(at / 1000, str(caller), groups, load.name, "", features[one], said[one]))
         calibrate(observations, load.name, SALT, 0.001, rng).write(path)
     return path
 
@@ -118,20 +126,25 @@ def _measured(proxy: Proxy, load: Load, seconds: float, seed: int) -> Measured:
     with subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "begin\n", "the load could not start"
-        cpu = _cpu(pid)
+        main, detectors = _cpu(pid), _detectors(pid)
         answered, took, failed = driver.stdout.readline().split()
         assert not int(failed), f"{failed} calls failed"
     time.sleep(_SETTLE)
-    spent = _cpu(pid) - cpu
+    main = _cpu(pid) - main
+    both = main + _detectors(pid) - detectors
     after_seen, after_lost = _rows(proxy, load)
     share = (after_seen - seen) / max(1.0, after_seen - seen + after_lost - lost)
-    return Measured(int(answered) / float(took), spent / int(answered), share)
+    return Measured(int(answered) / float(took), both / int(answered), main / int(answered), share)
 
 
 def _cpu(pid: int) -> float:
     """User and system seconds of a process (proc(5): fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _detectors(pid: int) -> float:
+    return sum(map(_cpu, children(pid)))
 
 
 def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
@@ -147,8 +160,8 @@ def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
 
 def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> str:
     lines = [
-        "| load | detection | calls/s | CPU ms a call | rows seen | calls/s, share of the first | CPU, share |",
-        "|---|---|---|---|---|---|---|",
+        "| load | detection | calls/s | CPU ms a call | main | rows seen | calls/s, of the first | CPU, of it | main |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for load in loads:
         shape = "x".join(map(str, load.shape))
@@ -157,11 +170,14 @@ def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> st
             # Turns are paired: what else the machine did meanwhile is the same for both, more or less.
             share = statistics.median(own.calls / other.calls for own, other in zip(turns, first, strict=True))
             cpu = statistics.median(other.cpu / own.cpu for own, other in zip(turns, first, strict=True))
-            calls, spent, seen = (
-                statistics.median(getattr(turn, what) for turn in turns) for what in ("calls", "cpu", "seen")
+            alone = statistics.median(other.main / own.main for own, other in zip(turns, first, strict=True))
+            calls, spent, main, seen = (
+                statistics.median(getattr(turn, what) for turn in turns) for what in ("calls", "cpu", "main", "seen")
             )
             shown = "-" if mode == "off" else f"{seen:.0%}"
-            figures = f"{calls:.0f} | {spent * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f}"
+            figures = (
+                f"{calls:.0f} | {spent * 1e3:.3f} | {main * 1e3:.3f} | {shown} | {share:.2f} | {cpu:.2f} | {alone:.2f}"
+            )
             lines.append(f"| {load.rows} x {shape} | {mode} | {figures} |")
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ CUSTOMER = addresses(1, first=19_998)
 """Who is on the immunity list, for one job."""
 SEARCH = "simba"
 """Gets itself flagged, so that there is something to tell."""
-SEEDS = 20
+RUNS = 20
 """Seed rows found for each scene, for as many runs."""
 
 
@@ -104,7 +104,7 @@ def _attacked(
         job.mode,
         job.run,
         SEED,
-        _places(scene)[job.run],
+        _seeds(scene)[job.run],
         len(direct(material.rows[:1])[0]),
         judge=direct,
         admin=admin,
@@ -116,14 +116,14 @@ def _slow(job: Job, scene: Scene, direct: Model, material: Material) -> Measured
     seconds = float(every.removesuffix("s"))
     rng = np.random.default_rng([SEED, 3, job.run])
     callers = max(10, int(3_000 / seconds))  # about as many benign rows between two calls at any pace
-    place = _places(scene)[job.run]
-    return slowly(job.name, attack(name), seconds, callers, direct, material, scene.profile, job.run, place, rng)
+    seeds = _seeds(scene)[job.run]
+    return slowly(job.name, attack(name), seconds, callers, direct, material, scene.profile, job.run, seeds, rng)
 
 
 def _told(job: Job, scene: Scene, target: Model, admin: Admin, material: Material) -> Measured:
     rng = np.random.default_rng([SEED, 4, job.run])
-    place = _places(scene)[job.run]
-    return told(target, admin, material, attack(SEARCH), addresses(1 + PROBES), job.mode, job.run, place, rng)
+    seeds = _seeds(scene)[job.run]
+    return told(target, admin, material, attack(SEARCH), addresses(1 + PROBES), job.mode, job.run, seeds, rng)
 
 
 @cache
@@ -133,7 +133,7 @@ def _material(scene: Scene) -> tuple[Material, Scale]:
 
 
 @cache
-def _places(scene: Scene) -> tuple[int, ...]:
+def _seeds(scene: Scene) -> list[list[int]]:
     material, scale = _material(scene)
     with Model(scene.upstream, scene.name, scale, scene.input) as direct:
-        return tuple(material.seeds(direct, SEEDS).tolist())
+        return material.seeds(direct, RUNS)

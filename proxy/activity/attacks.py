@@ -27,6 +27,7 @@ class Attack:
         steps: when it came to which step.
         ended: when it ran out or was ended; None while it stands.
         shown: what was shown of it when it ended.
+        event: id of the latest event about it; empty if this proxy has not told any.
         own: whether this proxy reports it; another one that found it does otherwise.
     """
 
@@ -34,6 +35,7 @@ class Attack:
     steps: list[tuple[str, float]] = field(default_factory=list)
     ended: float | None = None
     shown: dict[str, Any] = field(default_factory=dict)
+    event: str = ""
     own: bool = False
 
     def to_json(self, now: float) -> dict[str, Any]:
@@ -111,7 +113,9 @@ class Attacks:
 
     def _tell(self, kind: str, attack: Attack, before: str | None, shown: dict[str, Any], now: float) -> None:
         if attack.own:
-            self._told(verdict_event(kind, before, shown, now))
+            told = verdict_event(kind, before, shown, now)
+            attack.event = told.id
+            self._told(told)
 
     def _step(self, attack: Attack, now: float) -> None:
         attack.steps.append((str(attack.verdict.step), now))

@@ -103,7 +103,9 @@ class Acting:
         known = self._callers.by_key(key)
         if known is not None:
             return known.name
-        if isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARS and caller_key(name) == key:
+        if name is not None and not (isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARS):
+            raise Refused(400, f"name: is a caller's id, of 1 to {MAX_ID_CHARS} characters\n")
+        if name is not None and caller_key(name) == key:
             return name
         raise Refused(
             404, "there is no such caller; to decide about one that has not called yet, send its id as `name`\n"

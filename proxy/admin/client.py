@@ -64,13 +64,15 @@ class AdminClient:
 
     Attributes:
         address: as given.
+        heard: number of the latest event of its stream; empty before the first.
 
     Raises:
-        ClientError: there is no token, or a file cannot be used.
+        ClientError: there is no token, or a file or the address cannot be used.
     """
 
     def __init__(self, address: str, arguments: argparse.Namespace) -> None:
-        self.address = address
+        self.address = _checked(address)
+        self.heard = ""
         self._token = _token(arguments.token_file)
         self._tls = _context(arguments.ca) if arguments.tls or arguments.ca is not None else None
         host = self.address.rpartition(":")[0].strip("[]")
@@ -96,17 +98,21 @@ class AdminClient:
         return self._ask("POST", path, json.dumps(body))
 
     def stream(self) -> Iterator[tuple[str, Any]]:
-        """Names and contents of Server-Sent Events, until the other side ends.
+        """Names and contents of Server-Sent Events, until the other side ends; the next one goes on after the latest.
 
         Raises:
             ClientError: as `get`.
         """
-        connection, answer = self.open("GET", f"{BASE}/stream")
+        connection, answer = self.open(
+            "GET", f"{BASE}/stream", more={"Last-Event-ID": self.heard} if self.heard else {}
+        )
         name = ""
         try:
             while raw := answer.readline(MAX_ANSWER):
                 line = raw.decode().rstrip("\n")
-                if line.startswith("event: "):
+                if line.startswith("id: "):
+                    self.heard = line.removeprefix("id: ")
+                elif line.startswith("event: "):
                     name = line.removeprefix("event: ")
                 elif line.startswith("data: "):
                     yield name, json.loads(line.removeprefix("data: "))
@@ -125,14 +131,14 @@ class AdminClient:
             connection.close()
 
     def open(
-        self, method: str, path: str, body: str | None = None
+        self, method: str, path: str, body: str | None = None, more: Mapping[str, str] | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """A connection, to be closed, and the answer on it, to be read.
 
         Raises:
             ClientError: there is none, or it is no success.
         """
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = {"Authorization": f"Bearer {self._token}", **(more or {})}
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._connection()
@@ -144,7 +150,7 @@ class AdminClient:
             text = answer.read(MAX_ANSWER).decode(errors="replace")
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
-            raise ClientError(f"{self.address}: no answer: {error}; is the proxy running, and --admin right?") from None
+            raise ClientError(f"{self.address}: {_unanswered(error, self._tls is not None)}") from None
         connection.close()
         raise ClientError(f"{self.address}: {_said(text)}", 2 if answer.status in (400, 401) else 1)
 
@@ -152,8 +158,6 @@ class AdminClient:
         if self.address.startswith("unix:"):
             return _UnixConnection("/" + self.address.removeprefix("unix:").lstrip("/"))
         host, _, port = self.address.rpartition(":")
-        if not host or not port.isdigit():
-            raise ClientError(f"--admin {self.address}: write HOST:PORT or unix:/path", 2)
         if self._tls is not None:
             return http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=_SECONDS, context=self._tls)
         return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_SECONDS)
@@ -168,6 +172,28 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _checked(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    right = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 2**16
+    if not (right or address.startswith("unix:")):
+        raise ClientError(
+            f"--admin {printable(address)}: write HOST:PORT or unix:/path; with --tls where it is https", 2
+        )
+    return address
+
+
+def _unanswered(error: Exception, tls: bool) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not to be trusted: {error.verify_message}; name who vouches for it with --ca FILE"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS: {error.reason or error}; does the port speak it? Without --tls and --ca it is not asked to"
+    if isinstance(error, http.client.HTTPException | ConnectionError) and not isinstance(error, ConnectionRefusedError):
+        return f"no answer of HTTP: {printable(str(error))}; is it the admin port" + (
+            "?" if tls else ", and does it speak TLS? See --tls and --ca"
+        )
+    return f"no answer: {error}; is the proxy running, and --admin right?"
 
 
 def _token(path: Path | None) -> str:

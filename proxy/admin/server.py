@@ -25,7 +25,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    "Server": "tensorwall",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _MAX_HEADER_BYTES = 8190
@@ -196,7 +195,8 @@ def _error(request: web.Request, status: int, text: str, headers: dict[str, str]
 
 
 async def _dress(request: web.Request, response: web.StreamResponse) -> None:
-    """The same headers on every answer, unless it brings its own."""
+    """The same headers on every answer, unless it brings its own; none that names what serves it."""
     del request
+    response.headers["Server"] = "tensorwall"
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)

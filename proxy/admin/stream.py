@@ -9,7 +9,7 @@ from aiohttp import web
 
 from proxy.admin.access import Access, Refused
 from proxy.admin.views import Views
-from proxy.events.hub import MAX_LISTENERS, Listener
+from proxy.events.hub import MAX_LISTENERS, Hub, Listener
 from proxy.events.schema import kind_of
 
 TICK = 5.0
@@ -43,10 +43,10 @@ async def _follow(
 ) -> None:
     async def send(kind: str, content: dict[str, Any], number: int = 0) -> None:
         async with asyncio.timeout(PATIENCE):
-            await response.write(_message(kind, content, number))
+            await response.write(_message(kind, content, f"{views.hub.name}-{number}" if number else ""))
 
     await send("hello", {"now": views.clock()})
-    sent = _heard(request.headers.get("Last-Event-ID", ""), views.hub.number)
+    sent = _heard(request.headers.get("Last-Event-ID", ""), views.hub)
     for number, name, content in views.hub.since(sent):
         await send(_kind(name), content, number)
         sent = number
@@ -67,11 +67,13 @@ async def _follow(
             sent = max(sent, number)
 
 
-def _heard(last: str, latest: int) -> int:
-    """Number of the last event that the other side has; none if the number is of a process that is gone."""
-    if not (last.isascii() and last.isdigit() and len(last) < 16):
-        return latest
-    return int(last) if int(last) <= latest else 0
+def _heard(last: str, hub: Hub) -> int:
+    """Number of the last event that the other side has; 0 if it heard of a process that is gone."""
+    if not last:
+        return hub.number
+    name, _, number = last.partition("-")
+    known = name == hub.name and number.isascii() and number.isdigit() and len(number) < 16
+    return min(int(number), hub.number) if known else 0
 
 
 def _kind(name: str) -> str:
@@ -79,7 +81,7 @@ def _kind(name: str) -> str:
     return "attack" if kind == "verdict" else kind
 
 
-def _message(kind: str, content: dict[str, Any], number: int) -> bytes:
+def _message(kind: str, content: dict[str, Any], name: str) -> bytes:
     """JSON in ASCII has no line break, whatever is in it."""
-    numbered = f"id: {number}\n" if number else ""
+    numbered = f"id: {name}\n" if name else ""
     return f"{numbered}event: {kind}\ndata: {json.dumps(content)}\n\n".encode()

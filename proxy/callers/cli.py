@@ -14,6 +14,7 @@ from proxy.admin import client
 from proxy.admin.client import AdminClient, ClientError
 from proxy.admin.views import MAX_PAGE, SORTS
 from proxy.config.detection import STEPS
+from proxy.identity import MAX_ID_CHARS
 from proxy.logs import printable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -90,7 +91,11 @@ def _body(arguments: argparse.Namespace) -> dict[str, Any]:
     body = {"reason": arguments.reason, "model": arguments.model}
     if getattr(arguments, "seconds", None) is not None:
         body["seconds"] = arguments.seconds
-    return body if _is_key(arguments.caller) else body | {"name": arguments.caller}
+    if _is_key(arguments.caller):
+        return body
+    if len(arguments.caller) > MAX_ID_CHARS:
+        raise ClientError(f"CALLER: an id has at most {MAX_ID_CHARS} characters, this one {len(arguments.caller)}", 2)
+    return body | {"name": arguments.caller}
 
 
 def _is_key(caller: str) -> bool:

@@ -1,5 +1,6 @@
 """What all sections of the configuration have in common."""
 
+import copyreg
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -35,9 +36,13 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
-def freeze(value: dict[str, Any]) -> Mapping[str, Any]:
+def freeze(value: dict[str, Any]) -> MappingProxyType[str, Any]:
     """A mapping that cannot be changed."""
     return MappingProxyType(value)
+
+
+copyreg.pickle(MappingProxyType, lambda mapping: (freeze, (dict(mapping),)))
+"""Sections travel to the detectors' process."""
 
 
 def plain(value: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Detection beside the request path: observations of calls, a bounded queue, the detectors' thread, their findings."""
+"""Detection beside the request path: observations of calls, a bounded queue, the detectors' process, their findings."""
 
 from proxy.detection.watch import Detection, Glance
 from proxy.detection.watched import Watched

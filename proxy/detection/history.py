@@ -1,6 +1,6 @@
 """What a caller's rows were like, for whoever has to judge: how near to each other, how much a copy would have learned.
 
-Kept beside the detectors and by their thread; nothing of it decides anything.
+Kept beside the detectors, in their process; nothing of it decides anything.
 """
 
 from collections import OrderedDict, deque
@@ -38,7 +38,7 @@ class _Caller:
 
 
 class History:
-    """The callers of one model. For the detectors' thread.
+    """The callers of one model. Not for several threads at once.
 
     Args:
         profile: the model's, for what is usual.

@@ -1,24 +1,22 @@
-"""The order in which observations reach the detectors: one process's own, or one that several share.
+"""What reaches the detectors, in which order: one process's own observations, or those that several share (`shared`).
 
 Detectors are functions of an ordered log of observations, entry by entry: who has the same log
 comes to the same findings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from detectors.observation import Observation
-from proxy.detection.watched import Watched
+from proxy.detection.watched import Remote
 
 Source: TypeAlias = Literal["own", "other", "past"]
 """Whose entry it is: this process's, that of another, which reports what follows from it, or one from before."""
 
 
 class Batch(NamedTuple):
-    """Observations of one model, one at least, and the same as bytes; none where the log has no use for them."""
+    """Observations of one model, one at least: how many rows they are of, and themselves as bytes (`wire`)."""
 
-    observations: Sequence[Observation]
+    rows: int
     encoded: bytes
 
 
@@ -31,67 +29,17 @@ class Entry:
         source: whose it is.
         time: when it was appended, seconds since 1970.
         rows: of the observations.
-        content: observations, as they are or encoded.
+        engine: for which it was read; another one reads it again.
+        content: observations, as bytes (`wire`); empty where the detectors have them already.
+        end: where it ends in the shared log; 0 if it is not in it yet.
+        seq: of a record of this process that is not in it yet.
     """
 
     model: str
     source: Source
     time: float
     rows: int
-    content: Sequence[Observation] | bytes
-
-
-class Log(Protocol):
-    """Puts entries in order. For one event loop."""
-
-    @property
-    def encodes(self) -> bool:
-        """Whether it needs batches as bytes."""
-
-    @property
-    def room(self) -> bool:
-        """Whether it takes more observations now."""
-
-    @property
-    def good(self) -> bool:
-        """Whether calls may pass: False while a shared log is away, and calls may not go on without it."""
-
-    @property
-    def pause(self) -> float | None:
-        """Seconds after which to exchange even if there is nothing new; None: never."""
-
-    async def exchange(self, watched: Mapping[str, Watched], batches: Mapping[str, Batch]) -> list[Entry]:
-        """Takes what is new, and gives what is next, in order. Does not raise if a store is away.
-
-        Args:
-            watched: the watched models.
-            batches: new observations of some of them.
-        """
-
-
-class OwnLog:
-    """What comes is what is next: no other process has a part in it.
-
-    Args:
-        clock: seconds since 1970.
-    """
-
-    encodes = False
-    room = good = True
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-
-    @property
-    def pause(self) -> float | None:
-        """See `Log`."""
-        return None
-
-    async def exchange(self, watched: Mapping[str, Watched], batches: Mapping[str, Batch]) -> list[Entry]:
-        """See `Log`."""
-        now = self._clock()
-        return [
-            Entry(model, "own", now, sum(each.rows for each in batch.observations), batch.observations)
-            for model, batch in batches.items()
-            if model in watched
-        ]
+    engine: Remote
+    content: bytes = b""
+    end: int = 0
+    seq: int = 0

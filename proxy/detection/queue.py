@@ -9,6 +9,10 @@ MAX_WEIGHT = 16_384
 """Rows that wait at most, or 64 MB of messages (`sightings.UNIT` bytes each)."""
 
 
+_Entry = list[tuple[Sighting, int]]
+"""One with its weight, or none any more."""
+
+
 class ObservationQueue:
     """First in, first out, and fair when full: the caller with most weight waiting loses its oldest.
 
@@ -26,8 +30,8 @@ class ObservationQueue:
         self.rows = 0
         self._dropped = dropped
         self._max_weight = max_weight
-        self._waiting: deque[list[Sighting]] = deque()
-        self._by_caller: dict[str, deque[list[Sighting]]] = {}
+        self._waiting: deque[_Entry] = deque()
+        self._by_caller: dict[str, deque[_Entry]] = {}
         self._weight = 0
         self._weights: Counter[str] = Counter()
 
@@ -38,36 +42,36 @@ class ObservationQueue:
 
     def put(self, sighting: Sighting) -> None:
         """Takes one in. Never waits."""
-        entry = [sighting]
+        weight = sighting.weight
+        entry = [(sighting, weight)]
         self._waiting.append(entry)
         self._by_caller.setdefault(sighting.caller, deque()).append(entry)
-        self._weights[sighting.caller] += sighting.weight
-        self._weight += sighting.weight
+        self._weights[sighting.caller] += weight
+        self._weight += weight
         self.rows += sighting.rows
         while self._weight > self._max_weight:
             caller, _ = self._weights.most_common(1)[0]
             oldest = self._by_caller[caller][0]
             self._dropped(self._out(oldest))
 
-    def take(self, max_rows: int) -> list[Sighting]:
-        """The oldest, until there are `max_rows` of them or more."""
+    def take(self, weight: int) -> list[Sighting]:
+        """The oldest, until they weigh so much or more."""
         taken: list[Sighting] = []
-        rows = 0
-        while self._waiting and rows < max_rows:
+        least = self._weight - weight
+        while self._waiting and self._weight > least:
             entry = self._waiting.popleft()
             if entry:
                 taken.append(self._out(entry))
-                rows += taken[-1].rows
         return taken
 
-    def _out(self, entry: list[Sighting]) -> Sighting:
+    def _out(self, entry: _Entry) -> Sighting:
         """Empties an entry, which is the oldest of its caller."""
-        sighting = entry.pop()
+        sighting, weight = entry.pop()
         own = self._by_caller[sighting.caller]
         own.popleft()
         self.rows -= sighting.rows
-        self._weight -= sighting.weight
-        self._weights[sighting.caller] -= sighting.weight
+        self._weight -= weight
+        self._weights[sighting.caller] -= weight
         if not own:
             del self._by_caller[sighting.caller], self._weights[sighting.caller]
         return sighting

@@ -16,6 +16,8 @@ from proxy.state.log import PAGE_ENTRIES, PAGE_ROWS, LogAwayError, LogStore, Pag
 
 MAX_UNSEEN_ROWS = 16_384
 """Rows of this process on their way through the log; then the queue keeps the others, within its own bound."""
+BEYOND = 2**53
+"""No log has so many rows: nothing comes after."""
 FASTEST, SLOWEST = 0.02, 0.5
 """Seconds between two looks at a model's log, when there is something and when there has long been nothing."""
 
@@ -31,8 +33,6 @@ class SharedLog:
         clock: seconds since 1970.
         monotonic: seconds.
     """
-
-    encodes = True
 
     def __init__(
         self,
@@ -56,56 +56,72 @@ class SharedLog:
 
     @property
     def room(self) -> bool:
-        """See `Log`."""
+        """Whether it takes more observations now."""
         return sum(stream.unseen_rows for stream in self._streams.values()) < MAX_UNSEEN_ROWS
 
     @property
     def good(self) -> bool:
-        """See `Log`."""
+        """Whether calls may pass: False while the store is away, and calls may not go on without it."""
         return self._store.good or self._store.on_failure != "closed"
 
     @property
-    def pause(self) -> float | None:
-        """See `Log`."""
+    def pause(self) -> float:
+        """Seconds after which to exchange even if there is nothing new."""
         if not self._next:
             return SLOWEST
         return max(0.0, min(self._next.values()) - self._monotonic())
 
-    async def exchange(self, watched: Mapping[str, Watched], batches: Mapping[str, Batch]) -> list[Entry]:
-        """See `Log`."""
+    async def exchange(
+        self, watched: Mapping[str, Watched], batches: Mapping[str, Batch], reading: bool
+    ) -> list[Entry]:
+        """Takes what is new, and gives what is next, in order. Does not raise if the store is away.
+
+        Args:
+            watched: the watched models.
+            batches: new observations of some of them.
+            reading: whether entries are wanted: all that it gave before have been seen. If not, it only sends, and
+                learns how the store is and how far the log is.
+        """
         self._follow(watched)
         for name, batch in batches.items():
             if name in self._streams:
                 self._streams[name].observe(batch)
         now = self._monotonic()
         due = [name for name, stream in self._streams.items() if stream.waiting or self._next[name] <= now]
-        found = await asyncio.gather(*(self._step(name, self._streams[name]) for name in due))
+        found = await asyncio.gather(*(self._step(name, self._streams[name], reading) for name in due))
         return [entry for entries in found for entry in entries]
 
+    def done(self, entry: Entry) -> None:
+        """It has been seen and judged: detectors that begin anew find in it what is past."""
+        stream = self._streams.get(entry.model)
+        if stream is not None:
+            stream.done(entry)
+
     def _follow(self, watched: Mapping[str, Watched]) -> None:
-        """A stream for each engine; a new one reads the log from the beginning."""
+        """A stream for each engine; a new one reads the log from the beginning, and knows what the old one had done."""
         for name in self._streams.keys() - watched.keys():
             del self._streams[name], self._next[name], self._pauses[name]
         for name, each in watched.items():
             old = self._streams.get(name)
-            if old is None or old.watched.engine is not each.engine:
+            if old is None or old.engine is not each.engine:
                 self._streams[name] = Stream(each, self._metrics, old)
                 self._next[name], self._pauses[name] = 0.0, FASTEST
             else:
                 old.watched = each
 
-    async def _step(self, name: str, stream: Stream) -> list[Entry]:
+    async def _step(self, name: str, stream: Stream, reading: bool) -> list[Entry]:
         page, entries = Page("", 0, []), []
         if self._store.good:
             sent, lost = stream.unsent(), stream.lost
             try:
-                page = await self._store.exchange(name, stream.origin, stream.epoch, stream.last, sent)
-                entries = stream.read(page, sent)
+                last = stream.last if reading else BEYOND
+                page = await self._store.exchange(name, stream.origin, stream.epoch, last, sent)
+                entries = stream.read(page, sent, reading)
                 if stream.lost != lost:
                     self._on_loss()
             except LogAwayError:
                 pass
-        if not self._store.good:
+        if reading and not self._store.good:
             entries += stream.alone(self._clock())
         self._metrics.behind(name, stream.lag)
         self._pace(name, page, bool(entries))

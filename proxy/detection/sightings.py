@@ -1,7 +1,7 @@
 """Answered calls on their way to being observations.
 
 What a call looks like is not worked out while its caller waits. The request and the reply wait as they came, for some
-hundredths of a second, until the detectors' thread takes all that have gathered; features of many rows at once cost a
+hundredths of a second, until the detectors' process takes all that have gathered; features of many rows at once cost a
 fraction of what they cost one by one. Nothing of them is kept after that, and what may wait is bounded (`queue`).
 Some of it is needed earlier: where rows have to be compared with clusters under a verdict before the model is asked,
 and where a message is too large to wait.
@@ -35,9 +35,8 @@ Lost = Callable[[str, int], None]
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One answered call of a watched model.
+class Sighting(NamedTuple):
+    """One answered call of a watched model. A tuple, since each call makes and pickles one.
 
     Attributes:
         time: seconds since 1970.

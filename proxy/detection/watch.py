@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import grpc
@@ -116,6 +115,11 @@ class Detection:
     def queued_rows(self) -> int:
         """Rows that wait for the detectors."""
         return self._feed.queued_rows
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the detectors' process, while there is one."""
+        return self._feed.process_id
 
     @property
     def evicted(self) -> int:
@@ -272,7 +276,7 @@ class Detection:
         await self._feed.run()
 
     def close(self) -> None:
-        """Ends the detectors' thread."""
+        """Ends the detectors' process."""
         self._feed.close()
 
     async def verdicts(self, model: str | None = None) -> AsyncIterator[dict[str, Any]]:
@@ -286,17 +290,12 @@ class Detection:
 
     async def history(self, caller: str) -> list[dict[str, Any]]:
         """By model: how near a caller's rows were, and how far a copy of its making would have come."""
-
-        def show() -> list[dict[str, Any]]:
-            found = ((name, watched.history.show(caller)) for name, watched in self._watched.items())
-            return [{"model": printable(name), **shown} for name, shown in found if shown is not None]
-
-        return await asyncio.get_running_loop().run_in_executor(self._feed.thread, show)
+        return [{"model": printable(name), **shown} for name, shown in (await self._feed.history(caller)).items()]
 
     @property
     def forgotten(self) -> int:
         """Callers whose history was forgotten."""
-        return sum(watched.history.evicted for watched in self._watched.values())
+        return sum(watched.engine.status.forgotten for watched in self._watched.values())
 
     async def survey(self) -> list[Verdict]:
         """All verdicts that stand, looked at a few at a time, so that calls are answered meanwhile."""
@@ -314,7 +313,7 @@ class Detection:
 
     def _make(self, name: str, settings: Settings) -> Watched:
         old = self._watched.get(name)
-        made = Watched.made(name, settings, self._salt, old, partial(self._failed, name))
+        made = Watched.made(name, settings, self._salt, old)
         if old is not None and old.engine is not made.engine:
             self.policy.forget_clusters(name)  # their embeddings are of another salt
         return made
@@ -371,10 +370,6 @@ class Detection:
                 event(log, logging.INFO, "verdict of another proxy", **verdict.to_json(now))
             case "past":
                 pass
-
-    def _failed(self, model: str, detector: str, error: Exception) -> None:
-        self._metrics.failed(model, detector)
-        event(log, logging.ERROR, "detector left out", model=model, detector=detector, problem=repr(error))
 
     def _refusal(self, watched: Watched) -> Rejection:
         self._metrics.acted(watched.name, "refused")

@@ -59,7 +59,7 @@ class Campaign:
             A record, or None for a run that is there or cannot be made, so that progress can be shown.
         """
         asker = self.direct or self.target
-        places = self.material.seeds(asker, runs)
+        seeds = self.material.seeds(asker, runs)
         classes = asker(self.material.rows[:1]).shape[1]
         turn = 0
         for name in names:
@@ -80,7 +80,7 @@ class Campaign:
                         mode,
                         run,
                         self.seed,
-                        int(places[run]),
+                        seeds[run],
                         classes,
                         self.budget,
                         self.direct,

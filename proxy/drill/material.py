@@ -1,6 +1,7 @@
 """The rows of a drill: what is attacked, what attackers have, and what they are judged by."""
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from proxy.drill.attacks.contract import Labels, Predict, Rows, Target, Technique
 from proxy.drill.wire import Scale, UsageError
 
-SEEDS_TRIED = 20
-"""Rows asked for each seed wanted; models that are right less often than one in so many are not worth a drill."""
+SEEDS = 20
+"""Of a run; an evasion goes on to the next when it is done with one, until its rows are spent."""
+SEEDS_TRIED = 2
+"""Rows asked for each seed wanted; of a model that is right less often, runs have fewer."""
 HELD_OUT = 2000
 """Rows by which a surrogate is judged, at most."""
 MEMBERS = 500
@@ -46,25 +49,30 @@ class Material:
     epsilon: float = 0.1
     radius: float = 2.0
 
-    def seeds(self, model: Predict, count: int) -> NDArray[np.int64]:
-        """Places (count,) of rows that the model gets right. Raises UsageError if there are too few."""
+    def seeds(self, model: Predict, runs: int) -> list[list[int]]:
+        """For each run, the places of rows that the model gets right: SEEDS of them, or as many as there are.
+
+        Raises:
+            UsageError: there is not one for each run.
+        """
+        count = SEEDS * runs
         tried = min(len(self.rows), SEEDS_TRIED * count)
         right = np.flatnonzero(model(self.rows[:tried]).argmax(axis=1) == self.labels[:tried])
-        if len(right) < count:
+        if len(right) < runs:
             raise UsageError(
-                f"--runs: {count} runs need as many rows that the model gets right; of {tried} it gets {len(right)} "
+                f"--runs: {runs} runs need as many rows that the model gets right; of {tried} it gets {len(right)} "
                 "(are y the classes' places in its output?)"
             )
-        return right[:count]
+        return [right[run:count:runs].tolist() for run in range(runs)]
 
-    def target(self, technique: Technique, budget: int, classes: int, seed: int) -> Target:
+    def target(self, technique: Technique, budget: int, classes: int, seeds: Sequence[int]) -> Target:
         """What an attacker of this technique knows.
 
         Args:
-            technique: evasion gets the seed row, attacks on membership get members and others.
+            technique: evasion gets the seeds, attacks on membership get members and others.
             budget: rows that may be spent.
             classes: of the model.
-            seed: place of the row to be misclassified.
+            seeds: places of the rows to be misclassified, one after the other.
         """
         target = Target(
             classes=classes,
@@ -76,7 +84,7 @@ class Material:
             radius=self.radius,
         )
         if technique == "evasion":
-            return replace(target, seeds=self.rows[[seed]], seed_labels=self.labels[[seed]])
+            return replace(target, seeds=self.rows[list(seeds)], seed_labels=self.labels[list(seeds)])
         if technique in ("membership", "inversion"):
             others = slice(len(self.rows) - min(MEMBERS, len(self.rows)), None)
             members = slice(0, MEMBERS if technique == "membership" else None)

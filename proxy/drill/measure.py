@@ -43,7 +43,7 @@ def attacked(
     mode: str,
     run: int,
     seed: int,
-    place: int,
+    seeds: Sequence[int],
     classes: int,
     budget: int | None = None,
     judge: Predict | None = None,
@@ -60,13 +60,13 @@ def attacked(
         mode: as recorded.
         run: its number.
         seed: with `run` and the attack's name, of all dice.
-        place: of the row to be misclassified.
+        seeds: places of the rows to be misclassified.
         classes: of the model.
         budget: rows; None: the technique's own.
         judge: the model itself; None: the attacker's own view is all that there is.
         admin: of the target, where verdicts are read.
     """
-    target = material.target(attack.technique, budget or BUDGETS[attack.technique], classes, place)
+    target = material.target(attack.technique, budget or BUDGETS[attack.technique], classes, seeds)
     rng = np.random.default_rng([seed, run, *key.encode()])
     way = Way(model, manner.accounts, target.budget, rng, manner.spread, manner.rate)
     callers = [account.caller for account in manner.accounts]
@@ -101,8 +101,9 @@ def attacked(
 def _figures(outcome: Outcome, target: Target, material: Material, judge: Predict | None) -> dict[str, float]:
     """By name, NaN where there is nothing to tell.
 
-    evasion: `success`, whether anything that the attacker was told misleads the model itself within the stated size (by
-    the attacker's own view without a judge); `perturbation`, the length of the least change that does, of any size.
+    evasion: `success`, the share of the seeds that were tried for which anything that the attacker was told misleads
+    the model itself within the stated size (by the attacker's own view without a judge); `perturbation`, the length of
+    the least change that does, of any size.
     extraction: `fidelity`, the surrogate's agreement with the model on rows held apart, and `accuracy`;
     both are a guess's (1 / classes) without a surrogate. membership: `auc`, `advantage` and more of the attack's own.
     inversion: `true_confidence`, the model's own in the reconstructions' classes; `likeness`.
@@ -120,7 +121,7 @@ def _figures(outcome: Outcome, target: Target, material: Material, judge: Predic
 
 def _evaded(outcome: Outcome, target: Target, judge: Predict | None) -> dict[str, float]:
     successes, lengths = [], []
-    for seed, label, told in zip(target.seeds, target.seed_labels, outcome.adversarial, strict=True):
+    for seed, label, told in zip(target.seeds, target.seed_labels, outcome.adversarial, strict=False):
         if judge is not None and len(told):
             told = told[judge(told).argmax(axis=1) != label]
         successes.append(bool(len(told)) and bool(target.near(seed, told, outcome.norm).any()))

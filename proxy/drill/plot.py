@@ -24,7 +24,7 @@ def plot(results: Results, path: Path) -> None:
     thefts = [group for group in measured if group.first.technique == "extraction"]
     figure = Figure(figsize=(15, 2 + 0.13 * max(14, len(evasions))), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(4, 4, 3))
-    _dots(left, evasions, "success", "Evasion: success in % of runs")
+    _dots(left, evasions, "success", "Evasion: success in % of the seeds tried")
     _rows(middle, evasions)
     _dots(right, thefts, "fidelity", "Extraction: the surrogate's fidelity in %")
     try:

@@ -52,9 +52,10 @@ class Group:
         return sum(run.acted_at is not None for run in self.runs)
 
     def figure(self, name: str) -> float | None:
-        """The mean over the runs that have it."""
-        known = [run.figures[name] for run in self.runs if name in run.figures]
-        return statistics.fmean(known) if known else None
+        """The mean over the runs that have it; of success over all seeds that were tried."""
+        known = [run.figures for run in self.runs if name in run.figures]
+        weights = [figures.get("tried", 1.0) if name == "success" else 1.0 for figures in known]
+        return statistics.fmean([figures[name] for figures in known], weights) if known else None
 
     def median(self, of: Callable[[Run], int | float | None]) -> float | None:
         """Over the runs in which it is known."""
@@ -121,8 +122,9 @@ def _joined(cells: Sequence[str]) -> str:
 
 
 def _succeeded(group: Group) -> str:
-    known = [run.figures["success"] for run in group.runs if "success" in run.figures]
-    return f"{sum(known):.0f} of {len(known)}" if known else NONE
+    known = [run.figures for run in group.runs if "success" in run.figures]
+    tried = sum(figures.get("tried", 1.0) for figures in known)
+    return f"{(group.figure('success') or 0.0) * tried:.0f} of {tried:.0f}" if known else NONE
 
 
 def _change(group: Group) -> str:

@@ -60,7 +60,7 @@ def slowly(
     material: Material,
     profile: Path,
     run: int,
-    place: int,
+    seeds: Sequence[int],
     rng: np.random.Generator,
 ) -> Run:
     """One attack, a call every so many seconds.
@@ -74,14 +74,14 @@ def slowly(
         material: rows.
         profile: of the model, calibrated.
         run: its number.
-        place: of its seed.
+        seeds: places of its seeds.
         rng: throws everything.
     """
     learned = Profile.read(profile)
     budget = BUDGETS[attack.technique]
     classes = model(material.rows[:1]).shape[1]
     oracle = Recorded(model, budget)
-    outcome = attack.run(oracle, material.target(attack.technique, budget, classes, place), rng)
+    outcome = attack.run(oracle, material.target(attack.technique, budget, classes, seeds), rng)
     extractor = Extractor(learned.salt, learned.scaling)
 
     def observed(time: float, caller: str, rows: Rows, answers: Probabilities) -> Observation:

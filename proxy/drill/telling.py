@@ -46,7 +46,7 @@ def told(
     accounts: Sequence[Account],
     mode: str,
     run: int,
-    place: int,
+    seeds: Sequence[int],
     rng: np.random.Generator,
 ) -> Telling:
     """Measures it.
@@ -58,7 +58,7 @@ def told(
         search: the evasion that gets flagged.
         accounts: one for the search, and one more for each of PROBES.
         mode, run: as recorded.
-        place: of the search's seed.
+        seeds: places of the search's seeds.
         rng: throws the probes.
 
     Raises:
@@ -66,7 +66,7 @@ def told(
     """
     way = _Recorded(Way(model, accounts[:1], BUDGET, rng))
     classes = model.ask(material.pool[:1], accounts[1].metadata).shape[1]
-    search.run(way, material.target("evasion", BUDGET, classes, place), rng)
+    search.run(way, material.target("evasion", BUDGET, classes, seeds), rng)
     if not _acted(admin):
         raise DrillError(f"{search.name} was not acted on in {way.rows} rows: nothing is flagged that could be told")
     probes = _probes(way, material, rng)

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from detectors.findings import Technique
 from proxy.config.detection import STEPS
 from proxy.config.events import Alertmanager as Settings
 from proxy.events.outlet import Counted
@@ -27,6 +28,13 @@ ALIVE = 4
 MAX_ALERTS = 1000
 MAX_NAMED = 5
 """Callers that an alert names."""
+
+_ALERTS = {
+    Technique.EVASION: "evasion",
+    Technique.EXTRACTION: "extraction",
+    Technique.MEMBERSHIP: "membershipinference",
+    Technique.INVERSION: "modelinversion",
+}
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -131,21 +139,20 @@ class Alerts:
         verdicts = sorted(alert.verdicts, key=_weight, reverse=True)
         worst = verdicts[0].to_json(now)
         callers = [printable(each.subject.id) for each in verdicts if each.subject.kind == "caller"]
-        evidence = worst["evidence"][0] if worst["evidence"] else {}
         subject = f"{worst['subject']['kind']} {worst['subject']['id']}"
         return {
             "labels": dict(labels),
             "annotations": {
                 "summary": f"{worst['technique']} of model {worst['model']} by {subject}: step {worst['step']}",
                 "description": (
-                    f"{len(verdicts)} verdicts stand; the strongest has {worst['score']} decades of evidence. "
-                    f"{evidence.get('statistic', '')} {evidence.get('value', '')} "
-                    f"(threshold {evidence.get('threshold', '')}) {evidence.get('note', '')}"
+                    f"Verdicts that stand: {len(verdicts)}; the strongest has {worst['score']} decades of evidence. "
+                    + (_said(worst["evidence"][0]) if worst["evidence"] else "")
                 ).strip(),
                 "callers": ", ".join(callers[:MAX_NAMED]) + (", ..." if len(callers) > MAX_NAMED else ""),
-                "event": worst["id"],
+                "verdict": worst["id"],
                 "owasp_ml": worst["owasp"],
                 "owasp_aisvs": AISVS[verdicts[0].technique],
+                "runbook_url": _runbook(verdicts[0]),
             },
             "startsAt": stamp(alert.since),
             "endsAt": stamp(now + ALIVE * self._settings.interval),
@@ -161,6 +168,17 @@ class Alerts:
         if problem:
             event(log, logging.WARNING, "alerts not delivered", url=url, problem=problem)
         return not problem
+
+
+def _said(evidence: dict[str, Any]) -> str:
+    threshold = "" if evidence["threshold"] is None else f" (threshold {evidence['threshold']})"
+    return f"{evidence['statistic']} {evidence['value']}{threshold} {evidence['note']}"
+
+
+def _runbook(verdict: Verdict) -> str:
+    """What to do about it, as in the rules for Prometheus."""
+    shadow = "shadow" if verdict.mode == "shadow" else ""
+    return f"docs/runbooks.md#tensorwall{_ALERTS[verdict.technique]}{shadow}"
 
 
 def _weight(verdict: Verdict) -> tuple[int, float]:

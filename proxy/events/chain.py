@@ -1,14 +1,16 @@
 """The hash chain of the audit log: each line carries the SHA-256 of the line before, across files and restarts.
 
-Whoever changes, removes or adds a line breaks the chain at the next one. Whoever can rewrite all lines from there on
-can mend it, and an end that is cut off leaves no trace. So the proxy also writes the head of the chain to its own log
-whenever a file begins or ends, and `anchors` are hashes from there that have to be met.
+Whoever changes, removes or adds a line breaks the chain at the next one. The first line of each later file says from
+which line on the log is kept, so that files which the log did not throw away itself are missed. Whoever can rewrite all
+lines from one on can mend the chain, and an end that is cut off leaves no trace. So the proxy also writes the head of
+the chain to its own log whenever a file begins or ends, and `anchors` are hashes from there that have to be met.
 """
 
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ class Checked:
     Attributes:
         lines: that were read.
         first, last: numbers of the first and the last line.
+        kept: number of the oldest line that should be there, as the log says; 0 if its beginning is an anchor.
         head: hash of the last line.
         lost: events that the log itself says are missing: the disk was full, or the queue.
         problems: in the order of the files, each with its place.
@@ -37,6 +40,7 @@ class Checked:
     lines: int = 0
     first: int = 0
     last: int = 0
+    kept: int = 1
     head: str = FIRST
     lost: int = 0
     problems: list[str] = field(default_factory=list)
@@ -55,13 +59,15 @@ def check(paths: Sequence[Path], anchors: Collection[str] = ()) -> Checked:
     found, missing = Checked(), set(anchors)
     for path in sorted(paths, key=_first_number):
         for number, line in enumerate(_lines(path), 1):
-            _next(found, f"{path}:{number}", line)
+            _next(found, f"{path}:{number}", line, missing)
             missing.discard(found.head)
+    if 0 < found.kept < found.first:
+        found.problems.append(f"lines {found.kept} to {found.first - 1} are missing, which the log has not thrown away")
     found.problems += [f"no line has the hash {each}: lines were changed, or cut off at the end" for each in missing]
     return found
 
 
-def _next(found: Checked, where: str, raw: bytes) -> None:
+def _next(found: Checked, where: str, raw: bytes, missing: set[str]) -> None:
     content = parse(raw)
     if content is None:
         found.problems.append(f"{where}: is no line of an audit log: it was changed, or written by somebody else")
@@ -69,6 +75,9 @@ def _next(found: Checked, where: str, raw: bytes) -> None:
         seq, previous = content["seq"], content["previous"]
         if not found.lines:
             found.first = seq
+            if seq > 1 and previous in missing:
+                found.kept = 0
+                missing.discard(previous)
             if seq == 1 and previous != FIRST:
                 found.problems.append(f"{where}: says that it is the first, yet another came before it")
         elif previous != found.head:
@@ -77,6 +86,7 @@ def _next(found: Checked, where: str, raw: bytes) -> None:
         elif seq != found.last + 1:
             found.problems.append(f"{where}: is number {seq}, and {found.last + 1} would follow")
         found.last = seq
+        found.kept = max(found.kept, kept_from(content)) if found.kept else 0
         found.lost += content.get("lost") or 0
     found.lines += 1
     found.head = line_hash(raw)
@@ -94,6 +104,23 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     return content if whole else None
 
 
+def kept_from(content: dict[str, Any]) -> int:
+    """From which line on the log was kept when a line was written; 1 if it does not say."""
+    kept = content.get("kept")
+    return kept if isinstance(kept, int) else 1
+
+
+def older(path: Path, number: int) -> Path:
+    """Of a log's files before the one that is written, the latest being 1."""
+    return path.with_name(f"{path.name}.{number}")
+
+
+def files(path: Path) -> list[Path]:
+    """A log's files that are there, the oldest first."""
+    before = takewhile(Path.exists, (older(path, number) for number in count(1)))
+    return [*before][::-1] + [path] * path.exists()
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE):
@@ -101,5 +128,6 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _first_number(path: Path) -> float:
+    """Of a file's first line; infinite if it has none."""
     content = next((found for line in _lines(path) if (found := parse(line)) is not None), None)
     return float("inf") if content is None else float(content["seq"])

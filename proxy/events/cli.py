@@ -14,7 +14,8 @@ from typing import Any
 
 from proxy.admin import client
 from proxy.admin.client import AdminClient, ClientError
-from proxy.events.chain import MAX_LINE, check, parse
+from proxy.events.chain import check
+from proxy.events.follow import lines
 from proxy.events.schema import kind_of
 from proxy.logs import printable
 
@@ -42,11 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when done, 1 if a log is not whole or the proxy cannot be reached, 2 for a mistake."""
-    if arguments.anchor and not arguments.verify:
-        print("tensorwall events: --anchor goes with --verify", file=sys.stderr)
-        return 2
-    if wrong := [each for each in arguments.anchor if re.fullmatch(r"[0-9a-f]{64}", each) is None]:
-        print(f"tensorwall events: --anchor {wrong[0]!r:.80}: write 64 hexadecimal digits", file=sys.stderr)
+    if mistake := _mistake(arguments):
+        print(f"tensorwall events: {mistake}", file=sys.stderr)
         return 2
     if arguments.follow:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,12 +57,21 @@ def run(arguments: argparse.Namespace) -> int:
     except ClientError as error:
         print(f"tensorwall events: {error}", file=sys.stderr)
         return error.code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who reads has enough
     except OSError as error:
         print(f"tensorwall events: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0
+        pass
     return 0
+
+
+def _mistake(arguments: argparse.Namespace) -> str:
+    if arguments.anchor and not arguments.verify:
+        return "--anchor goes with --verify"
+    wrong = [each for each in arguments.anchor if re.fullmatch(r"[0-9a-f]{64}", each) is None]
+    return f"--anchor {wrong[0]!r:.80}: write 64 hexadecimal digits" if wrong else ""
 
 
 def line(content: dict[str, Any]) -> str:
@@ -118,7 +125,7 @@ def _events(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     seen.append(content["id"])
                     yield content
         except ClientError as error:
-            if not seen:
+            if not seen or error.code == 2:
                 raise
             print(f"tensorwall events: {error}; trying again", file=sys.stderr)
         time.sleep(AGAIN_SECONDS)
@@ -128,36 +135,24 @@ def _streamed(proxy: AdminClient, limit: int) -> Iterator[dict[str, Any]]:
     """The latest events, then those to come, until the stream ends."""
     for name, content in proxy.stream():
         if name == "hello":
-            yield from reversed(proxy.get("/events", {"limit": max(1, min(200, limit))})["events"])
+            if not proxy.heard:
+                yield from reversed(proxy.get("/events", {"limit": max(1, min(200, limit))})["events"])
         elif name != "tick":
             yield content
 
 
 def _of_file(path: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The latest that are wanted, then, when following, what is appended, also to the files that take its place."""
-    file = path.open("rb")
-    wanted = [found for raw in file if (found := parse(raw.strip())) is not None and _wanted(found, arguments)]
-    yield from wanted[-arguments.limit :] if arguments.limit > 0 else ()
-    part = b""
-    while arguments.follow:
-        raw = file.readline(MAX_LINE)
-        if not raw:
-            try:
-                moved = path.stat().st_ino != os.fstat(file.fileno()).st_ino
-            except FileNotFoundError:
-                moved = False
-            if moved:
-                file.close()
-                file, part = path.open("rb"), b""
-            else:
-                time.sleep(POLL_SECONDS)
-            continue
-        part += raw
-        if part.endswith(b"\n"):
-            found = parse(part.strip())
-            part = b""
-            if found is not None:
-                yield found
+    """The latest that are wanted, then, when following, those to come."""
+    held = lines(path)
+    wanted = (each for each in iter(lambda: next(held), None) if _wanted(each, arguments))
+    yield from deque(wanted, maxlen=max(0, arguments.limit))
+    if not arguments.follow:
+        return
+    for content in held:
+        if content is None:
+            time.sleep(POLL_SECONDS)
+        else:
+            yield content
 
 
 def _wanted(content: dict[str, Any], arguments: argparse.Namespace) -> bool:

@@ -1,6 +1,7 @@
 """Where events come in, and from where they go out: to the ring that the page reads, and to whoever listens."""
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,12 +42,14 @@ class Hub:
     """The events of one process. For one thread: the event loop's.
 
     Attributes:
+        name: of this process's events, which another one's numbers say nothing about.
         sinks: told of each event as plain values; must neither wait nor raise.
         lost: listeners that did not keep up.
         number: of the latest event.
     """
 
     def __init__(self) -> None:
+        self.name = secrets.token_hex(4)
         self.sinks: list[Callable[[dict[str, Any]], None]] = []
         self.lost = 0
         self.number = 0

@@ -1,5 +1,6 @@
 """The audit log's file: lines appended whole or not at all, files that follow each other, one chain through them."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config.events import AuditLog
-from proxy.events.chain import FIRST, MAX_LINE, line_hash, parse
+from proxy.events.chain import FIRST, MAX_LINE, files, kept_from, line_hash, older, parse
 
 SYNC_SECONDS = 1.0
 
@@ -43,6 +44,7 @@ class ChainedLog:
         self._began = 0.0
         self._synced = 0.0
         self._torn = 0
+        self._kept = 1
 
     def write(self, contents: Sequence[dict[str, Any]], lost: int = 0) -> None:
         """Appends events, all or none.
@@ -97,9 +99,11 @@ class ChainedLog:
     def _lines(self, contents: Sequence[dict[str, Any]], lost: int) -> tuple[list[bytes], int, str]:
         lines: list[bytes] = []
         seq, head = self.seq, self.head
+        begins = {"kept": self._kept} if seq and not os.fstat(self._file).st_size else {}
+        first = begins | ({"lost": lost} if lost else {})
         for content in contents:
             seq += 1
-            before = {"seq": seq, "previous": head} | ({"lost": lost} if lost and not lines else {})
+            before = {"seq": seq, "previous": head} | ({} if lines else first)
             line = json.dumps(before | content, separators=(",", ":")).encode()
             lines.append(line + b"\n")
             head = line_hash(line)
@@ -151,19 +155,20 @@ class ChainedLog:
             os.ftruncate(file, os.fstat(file).st_size - torn)
             self._torn = 1
         if last is None:
-            earlier = self._older(1)
+            earlier = older(self._settings.path, 1)
             if earlier.is_file():
                 with earlier.open("rb") as before:
                     last, _ = _last_line(before.fileno(), earlier)
+                    self._kept = kept_from(_first_line(before.fileno()))
+        else:
+            self._kept = kept_from(_first_line(file))
         if last is not None:
             content = parse(last)
             self.seq, self.head = (content["seq"] if content is not None else 0), line_hash(last)
 
     def _first_time(self, file: int) -> float:
-        raw = os.pread(file, MAX_LINE, 0).partition(b"\n")[0]
-        content = parse(raw)
         try:
-            return datetime.fromisoformat(str((content or {})["time"])).timestamp()
+            return datetime.fromisoformat(str(_first_line(file)["time"])).timestamp()
         except (KeyError, ValueError):
             return self._clock()
 
@@ -174,15 +179,23 @@ class ChainedLog:
 
     def _rotate(self) -> None:
         self.close()
-        self._older(self._settings.keep).unlink(missing_ok=True)
+        path = self._settings.path
+        for oldest in files(path)[: -self._settings.keep]:
+            self._throw_away(oldest)
         for number in range(self._settings.keep - 1, 0, -1):
-            if self._older(number).exists():
-                self._older(number).rename(self._older(number + 1))
-        self._settings.path.rename(self._older(1))
+            if older(path, number).exists():
+                older(path, number).rename(older(path, number + 1))
+        path.rename(older(path, 1))
         self._open()
 
-    def _older(self, number: int) -> Path:
-        return self._settings.path.with_name(f"{self._settings.path.name}.{number}")
+    def _throw_away(self, path: Path) -> None:
+        """Deletes the oldest file, and remembers from which line on the log is kept."""
+        with path.open("rb") as file, contextlib.suppress(LogError):
+            last, _ = _last_line(file.fileno(), path)
+            content = parse(last or b"")
+            if content is not None:
+                self._kept = max(self._kept, content["seq"] + 1)
+        path.unlink()
 
 
 def _last_line(file: int, path: Path) -> tuple[bytes | None, int]:
@@ -195,6 +208,10 @@ def _last_line(file: int, path: Path) -> tuple[bytes | None, int]:
             raise LogError(f"{path}: does not end with a line of an audit log; move it away, and a new one begins")
         return None, len(torn)
     return whole.rpartition(b"\n")[2], len(torn)
+
+
+def _first_line(file: int) -> dict[str, Any]:
+    return parse(os.pread(file, MAX_LINE, 0).partition(b"\n")[0]) or {}
 
 
 def _sync_folder(path: Path) -> None:

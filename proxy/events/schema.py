@@ -47,6 +47,9 @@ class _Event(BaseModel):
         default=None, pattern="^[0-9a-f]{64}$", description="in the file only: SHA-256 of the line before"
     )
     lost: int | None = Field(default=None, description="in the file only: events that were lost before this line")
+    kept: int | None = Field(
+        default=None, description="in a file's first line only: number of the oldest line that the log still keeps"
+    )
     id: str = Field(default_factory=lambda: secrets.token_hex(8))
     time: str
     atlas: tuple[str, ...] = ()
@@ -117,7 +120,7 @@ def stamp(time: float) -> str:
 
 def content_of(event: Event) -> dict[str, Any]:
     """An event as plain values, without what only a line of the file has."""
-    return event.model_dump(mode="json", exclude={"seq", "previous", "lost"})
+    return event.model_dump(mode="json", exclude={"seq", "previous", "lost", "kept"})
 
 
 def verdict_event(kind: str, before: str | None, verdict: dict[str, Any], now: float) -> VerdictEvent:

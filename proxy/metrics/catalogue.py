@@ -36,7 +36,7 @@ RETRY_OUTCOMES = ("retried", "budget_exhausted")
 ROW_OUTCOMES = ("admitted", "coarsened", "limited", "refused")
 """Each row is one of them. Coarsened: by a step of the ladder, or answered like an earlier near row."""
 VERDICT_ACTIONS = ("refused", "slowed", "echoed", "coarsened")
-UNOBSERVED_REASONS = ("queue", "request", "reply", "rows")
+UNOBSERVED_REASONS = ("queue", "request", "reply", "rows", "process")
 FILE_KINDS = ("keys", "upstream_tls", "listen_tls", "admin_tls")
 
 CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
@@ -82,8 +82,8 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tensorwall_observed_rows": ("counter", "Rows that the detectors saw.", ("model",)),
     "tensorwall_unobserved_rows": (
         "counter",
-        "Rows that they did not see: the queue was full, or the request or its answer could not be read; "
-        "or rows of other proxies that could not be used.",
+        "Rows that they did not see: the queue was full, the request or its answer could not be read, "
+        "their process ended; or rows of other proxies that could not be used.",
         ("model", "reason"),
     ),
     "tensorwall_shared_rows": (
@@ -116,6 +116,21 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "counter",
         "What a detector forgot to stay within its bound.",
         ("model", "detector", "kind"),
+    ),
+    "tensorwall_detection_cpu_seconds": (
+        "counter",
+        "Processor seconds, user and system, of the detectors' process; those of the proxy itself are others.",
+        (),
+    ),
+    "tensorwall_detection_memory_bytes": (
+        "gauge",
+        "Resident memory of the detectors' process; absent where no model is watched, or where /proc does not tell it.",
+        (),
+    ),
+    "tensorwall_detection_restarts": (
+        "counter",
+        "Times that the detectors' process ended by itself, to begin anew.",
+        (),
     ),
     "tensorwall_detector_failures": ("counter", "Detectors that raised and were left out.", ("model", "detector")),
     "tensorwall_detector_up": (

@@ -1,11 +1,11 @@
 """What the detectors saw and found, and what verdicts did. No caller is ever a label."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Protocol, get_args
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -27,10 +27,16 @@ from proxy.metrics.labels import label_value
 from proxy.policy.verdict import Verdict
 
 
-class _Engine(Protocol):
+class _Status(Protocol):
+    @property
+    def stats(self) -> Mapping[str, DetectorStats]: ...
     @property
     def left_out(self) -> tuple[str, ...]: ...
-    def stats(self) -> Mapping[str, DetectorStats]: ...
+
+
+class _Engine(Protocol):
+    @property
+    def status(self) -> _Status: ...
 
 
 class _Watched(Protocol):
@@ -51,6 +57,10 @@ class Source(Protocol):
     def watched(self) -> Mapping[str, _Watched]:
         """The watched models."""
 
+    @property
+    def process_id(self) -> int | None:
+        """Of the detectors' process, while there is one."""
+
     def standing_verdicts(self) -> list[Verdict]:
         """All verdicts that stand."""
 
@@ -64,16 +74,19 @@ class DetectionMetrics:
 
     Args:
         registry: where they are registered.
+        event_of: id of the event that told of a verdict, by the verdict's id; empty if none did.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, event_of: Callable[[str], str] = lambda _: "") -> None:
         self._registry = registry
+        self._event_of = event_of
         self._observed = counter("tensorwall_observed_rows", registry)
         self._unobserved = counter("tensorwall_unobserved_rows", registry)
         self._look_seconds = histogram("tensorwall_observation_seconds", registry)
         self._detect_seconds = histogram("tensorwall_detection_seconds", registry)
         self._surprise = histogram("tensorwall_detection_surprise", registry, SURPRISE)
         self._failures = counter("tensorwall_detector_failures", registry)
+        self._ends = counter("tensorwall_detection_restarts", registry)
         self._attacks = counter("tensorwall_attacks", registry)
         self._last_attacks: dict[tuple[str, str], float] = {}
         self._acted = counter("tensorwall_verdict_calls", registry)
@@ -131,7 +144,8 @@ class DetectionMetrics:
 
         Args:
             model: its name.
-            reason: `queue`, `request`, `reply`, `rows` (too many in one call); or of the rows of other proxies
+            reason: `queue`, `request`, `reply`, `rows` (too many in one call), `process` (the detectors' process ended
+                or failed while it had them); or of the rows of other proxies
                 `trimmed` (the log had forgotten them), `profile` (another one, or another secret), `entry` (damaged).
             rows: how many.
         """
@@ -167,9 +181,14 @@ class DetectionMetrics:
         """Counts a detector that raised."""
         self._failures.labels(label_value(model), label_value(detector)).inc()
 
+    def ended(self) -> None:
+        """Counts an end of the detectors' process that nobody asked for."""
+        self._ends.inc()
+
     def reached(self, verdict: Verdict, now: float) -> None:
-        """Counts a verdict that reached a step; its id is the exemplar, which an OpenMetrics scrape has."""
-        self._attacks.labels(*_labels(verdict)).inc(1, {"verdict_id": verdict.id})
+        """Counts a verdict that reached a step; exemplars, which an OpenMetrics scrape has, name it and its event."""
+        exemplar = {"event_id": self._event_of(verdict.id), "verdict_id": verdict.id}
+        self._attacks.labels(*_labels(verdict)).inc(1, exemplar)
         self._last_attacks[label_value(verdict.model), verdict.technique.value] = now
 
     def acted(self, model: str, action: str) -> None:
@@ -197,6 +216,7 @@ class _DetectionCollector(Collector):
         queued = _gauge("tensorwall_observation_queue_rows")
         queued.add_metric([], self._source.queued_rows)
         yield queued
+        yield from _process(self._source.process_id)
         tracked, dropped, working = (
             _gauge("tensorwall_detector_tracked"),
             _counter("tensorwall_detector_dropped"),
@@ -205,7 +225,8 @@ class _DetectionCollector(Collector):
         progress = _gauge("tensorwall_extraction_progress")
         for model, watched in dict(self._source.watched).items():
             name, highest = label_value(model), 0.0
-            for detector, stats in watched.engine.stats().items():
+            status = watched.engine.status
+            for detector, stats in status.stats.items():
                 shown = label_value(detector)
                 for kind, count in stats.tracked.items():
                     tracked.add_metric([name, shown, kind], count)
@@ -213,7 +234,7 @@ class _DetectionCollector(Collector):
                     dropped.add_metric([name, shown, kind], count)
                 working.add_metric([name, shown], 1)
                 highest = max(highest, stats.gauges.get("extraction_progress", 0.0))
-            for detector in watched.engine.left_out:
+            for detector in status.left_out:
                 working.add_metric([name, label_value(detector)], 0)
             progress.add_metric([name], highest)
         evicted = _counter("tensorwall_verdicts_evicted")
@@ -254,6 +275,18 @@ class _DetectionCollector(Collector):
             for step in STEPS:
                 counts.update({(label_value(model), step, mode): 0 for mode in _modes(watched.settings)})
         return _filled("tensorwall_callers", counts)
+
+
+def _process(pid: int | None) -> Iterator[Metric]:
+    """What a process takes, where /proc says it."""
+    found = (
+        {} if pid is None else {each.name: each for each in ProcessCollector("", lambda: pid, registry=None).collect()}
+    )
+    memory, cpu = _gauge("tensorwall_detection_memory_bytes"), _counter("tensorwall_detection_cpu_seconds")
+    if "process_resident_memory_bytes" in found:
+        memory.add_metric([], found["process_resident_memory_bytes"].samples[0].value)
+        cpu.add_metric([], found["process_cpu_seconds"].samples[0].value)
+    yield from (memory, cpu)
 
 
 _SUBJECTS: tuple[SubjectKind, ...] = get_args(SubjectKind)

@@ -1,12 +1,14 @@
 """Label values with bounded sets, whatever callers send."""
 
 from collections.abc import Iterable
+from hashlib import blake2b
 
-from proxy.logs import printable
+from proxy.logs import escaped
 
 OTHER = "other"
 MAX_LEARNED_MODELS = 200
 MAX_LABEL_CHARS = 128
+_TAG_BYTES = 6
 
 
 class ModelLabels:
@@ -36,8 +38,12 @@ class ModelLabels:
 
 
 def label_value(name: str) -> str:
-    """A name as a label value: printable, bounded, never mistaken for `other`."""
-    shown = printable(name)
+    """A name as a label value: printable, bounded, never mistaken for `other`.
+
+    A name that is too long ends with a hash of all of it: long names that begin alike stay different series.
+    """
+    shown = escaped(name)
     if len(shown) > MAX_LABEL_CHARS:
-        shown = shown[: MAX_LABEL_CHARS - 1] + "…"
+        tag = "…" + blake2b(shown.encode(), digest_size=_TAG_BYTES).hexdigest()
+        shown = shown[: MAX_LABEL_CHARS - len(tag)] + tag
     return f"model:{shown}" if shown == OTHER else shown

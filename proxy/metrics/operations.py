@@ -42,9 +42,9 @@ class OperationMetrics:
         """Says where to read the rest when metrics are scraped."""
         self._registry.register(_OperationCollector(source))
 
-    def happened(self, name: str) -> None:
-        """Counts an event."""
-        self._events.labels(name).inc()
+    def happened(self, name: str, event: str) -> None:
+        """Counts an event by its name; its id is the exemplar, which an OpenMetrics scrape has."""
+        self._events.labels(name).inc(1, {"event_id": event})
 
     def delivered(self, outlet: str, outcome: str, count: int) -> None:
         """Counts events or alerts that an outlet delivered, failed to, or lost."""

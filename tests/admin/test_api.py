@@ -140,6 +140,9 @@ def test_a_caller_that_is_not_known_is_named_by_its_key_and_name_together(proxy:
     path = f"{API}/callers/{key}/block"
     assert ask(proxy.admin, path, "POST", {"reason": "x"}).status == 404
     assert ask(proxy.admin, path, "POST", {"reason": "x", "name": "forwarded_for:10.0.4.2"}).status == 404
+    for wrong in ("", "x" * 257, 5):
+        answer = ask(proxy.admin, path, "POST", {"reason": "x", "name": wrong})
+        assert (answer.status, "name: is a caller's id" in answer.json["error"]) == (400, True)
     assert act(proxy, "10.0.4.1", "block").status == 200
     assert call(proxy, "10.0.4.1") is DENIED
     assert get(proxy, f"/callers/{key}")["name"] == "forwarded_for:10.0.4.1"
@@ -269,7 +272,7 @@ def test_the_stream_tells_events_as_they_come_and_goes_on_after_a_break(proxy: P
     assert again.next()[0] == "tick"
     assert time.monotonic() - started < TICK + 2
     again.close()
-    restarted = Stream(proxy, Authorization=f"Bearer {TOKEN}", Last_Event_ID="999999999")
+    restarted = Stream(proxy, Authorization=f"Bearer {TOKEN}", Last_Event_ID="0badcafe-1")
     assert restarted.next()[0] == "hello"
     assert restarted.next()[1]["event"] == "proxy.started", "a number of an earlier process: all that is remembered"
     restarted.close()

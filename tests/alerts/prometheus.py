@@ -1,9 +1,7 @@
-"""Prometheus and promtool, of Debian's package. Without them tests are skipped; under CI=true they fail."""
+"""Prometheus and promtool, of Debian's package."""
 
 import contextlib
 import json
-import os
-import shutil
 import subprocess
 import time
 import urllib.parse
@@ -13,28 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.processes import free_port
+from tests.programs import program
 
 START_SECONDS = 30.0
 
 
-def program(name: str) -> str:
-    """Where it is."""
-    found = shutil.which(name)
-    if found is None:
-        missing = f"{name} is not installed; apt-get install prometheus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
 def promtool(*arguments: str) -> None:
     """Runs it; asserts that it is content."""
-    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        [program("prometheus", "promtool"), *arguments], capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -80,7 +69,11 @@ def prometheus(folder: Path, targets: list[str], rules: str = "") -> Iterator[Pr
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
-    command = [program("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}"]
+    command = [
+        program("prometheus", "prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--web.listen-address={address}",
+    ]
     command += [f"--storage.tsdb.path={folder / 'data'}", "--enable-feature=exemplar-storage", "--log.level=warn"]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -38,10 +38,12 @@ OUT = Path(__file__).with_name("recorded.json")
 MODELS = "fashion", "trial"
 """The same model under two names: detection is enforced on the first, and in shadow on the second."""
 CALLERS = 200
-ASKED = ("knockoff", "square", "simba", "inversion")
-BUDGET = 300
+ASKED = {"knockoff": 300, "square": 300, "simba": 300, "inversion": 1500}
+"""Attacks of the drill, and the rows that each may ask."""
 LADDER = [{"step": "observe", "score": 2, "ttl": 3}, {"step": "coarsen", "score": 3, "ttl": 6}]
 LADDER += [{"step": "throttle", "score": 5, "ttl": 6}, {"step": "block", "score": 8, "ttl": 6}]
+PATIENCE = 240.0
+"""Seconds for a model server to start, on a machine that does something else as well."""
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
@@ -167,7 +169,7 @@ def target(rows: Rows, labels: Labels, foreign: Rows) -> Target:
     """What the attackers have."""
     return Target(
         classes=10,
-        budget=BUDGET,
+        budget=0,  # each attack has its own
         seeds=rows[:2],
         seed_labels=labels[:2],
         pool=rows[100:400],
@@ -196,10 +198,10 @@ def wait(seconds: float) -> None:
 
 def attack(recording: Recording, proxy: Proxy, channel: grpc.Channel, aim: Target) -> None:
     """All attacks, each as a caller of its own, and the wait until nothing is held against anybody."""
-    for number, name in enumerate(ASKED):
+    for number, (name, budget) in enumerate(ASKED.items()):
         recording.mark(name)
-        thief = Thief(channel, BUDGET, f"10.2.{number}.1")
-        ATTACKS[name].run(thief, aim, np.random.default_rng(number))
+        thief = Thief(channel, budget, f"10.2.{number}.1")
+        ATTACKS[name].run(thief, replace(aim, budget=budget), np.random.default_rng(number))
         wait(2)
         print("      ", thief.rows, "rows;", [(v["technique"], v["step"], v["mode"]) for v in verdicts(proxy)])
     recording.mark("over")
@@ -236,7 +238,7 @@ def faults(recording: Recording, proxy: Proxy, config: Path, backend: Running, r
     wait(20)
     again = restart()
     try:
-        again.wait_until(lambda: _ready(proxy), "ready again")
+        again.wait_until(lambda: _ready(proxy), "ready again", PATIENCE)
         recording.mark("upstream up")
         wait(24)
     finally:
@@ -262,7 +264,7 @@ def main() -> None:
         folder, backend = Path(name), start()
         try:
             for each in MODELS:
-                backend.wait_until(partial(model_available, direct, each), "serving")
+                backend.wait_until(partial(model_available, direct, each), "serving", PATIENCE)
             calibrated(folder, port, dataset.x_test[:3000])
             rows, labels = dataset.x_test[5000:], dataset.y_test[5000:].astype(np.int64)
             with serving_proxy(folder, f"127.0.0.1:{port}", **settings(folder)) as proxy:
@@ -282,7 +284,7 @@ def record(
         try:
             recording.mark("benign")
             wait(30)
-            attack(recording, proxy, channel, target(rows, labels, foreign(BUDGET)))
+            attack(recording, proxy, channel, target(rows, labels, foreign(300)))
             faults(recording, proxy, folder / "tensorwall.yaml", backend, start)
         finally:
             over.set()

@@ -1,5 +1,6 @@
-"""A real Prometheus that scrapes a running proxy while its model is stolen: the rules fire, and resolve afterwards."""
+"""A real Prometheus that scrapes a running proxy during a drill that steals its model: the rules fire, and resolve."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from proxy.__main__ import main
 from tests.alerts.prometheus import Prometheus, prometheus
 from tests.alerts.rules import alerts, hurried
 from tests.alerts.test_dashboard import filled, queries
-from tests.processes import Backend
+from tests.processes import TOKEN, Backend, Running, admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import predict_request, send
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 DIVISOR = 40
 """Durations of the rules are shorter by this: five minutes become seven seconds, and nothing is less than one."""
 LADDER = [{"step": "observe", "score": 2, "ttl": 1}, {"step": "block", "score": 3, "ttl": 2}]
@@ -89,12 +90,18 @@ def ordinary(protected: Protected, calls: int) -> None:
         time.sleep(0.01)
 
 
-def steal(protected: Protected) -> None:
-    """Asks made-up rows until it is refused."""
-    assert any(not ask(protected, MADE_UP[at : at + 4], "10.2.0.1") for at in range(0, len(MADE_UP), 4))
+def drill(protected: Protected, toy: Backend, folder: Path) -> Running:
+    """`tensorwall drill` with an attack that asks made-up rows until it is refused."""
+    (folder / "token").write_text(TOKEN)
+    labels = np.zeros(len(ORDINARY), np.int64)
+    np.savez(folder / "drill.npz", x=ORDINARY, y=labels, foreign_x=MADE_UP, foreign_y=labels[: len(MADE_UP)])
+    where = ["--target", protected.proxy.address, "--direct", toy.address, "--admin", protected.proxy.admin]
+    where += ["--admin-token-file", str(folder / "token"), "--forwarded", "--model", "toy"]
+    what = ["--data", str(folder / "drill.npz"), "--attacks", "knockoff", "--budget", "400"]
+    return Running("drill", *where, *what, "--out", str(folder / "drill.json"))
 
 
-def test_alerts_fire_during_an_attack_and_resolve_afterwards(watched: Protected, tmp_path: Path) -> None:
+def test_alerts_fire_during_a_drill_and_resolve_afterwards(watched: Protected, toy: Backend, tmp_path: Path) -> None:
     with prometheus(tmp_path, [watched.proxy.admin], hurried(DIVISOR)) as server:
         server.until(lambda: server.query("tensorwall_ready == 1"), "a scrape")
         loaded = {rule["name"] for group in server.get("rules")["groups"] for rule in group["rules"]}
@@ -107,10 +114,15 @@ def test_alerts_fire_during_an_attack_and_resolve_afterwards(watched: Protected,
         assert not server.firing(), "benign traffic raises no alert"
 
         began = time.time()
-        steal(watched)
         expected = {"TensorwallExtraction", "TensorwallCallersBlocked"}
-        server.until(lambda: expected <= set(server.firing()), "the alert")
-        seen = server.firing()
+        with drill(watched, toy, tmp_path) as attack:
+            server.until(lambda: expected <= set(server.firing()), "the alert", 100)
+            seen = server.firing()
+            empty = {title for title, query in queries() if not server.query(filled(query, "30s"))}
+            assert empty <= NOT_HERE, "every other panel shows something"
+            assert attack.process.wait(120) == 0, attack.log()
+        (run,) = [run for run in json.loads((tmp_path / "drill.json").read_text())["runs"] if run["mode"] == "on"]
+        assert (run["found_at"] is not None, run["step"]) == (True, "block")
         said = seen["TensorwallExtraction"]
         assert (said["labels"]["model"], said["labels"]["atlas"]) == ("toy", "AML.T0024.002")
         for alert in seen.values():
@@ -119,12 +131,14 @@ def test_alerts_fire_during_an_attack_and_resolve_afterwards(watched: Protected,
             assert "<error" not in text
         assert _exemplar(server, began) in watched.proxy.process.log(), "it names a verdict of the log"
         assert server.query("time() - max(tensorwall_last_attack_timestamp_seconds) < 60")
-        empty = {title for title, query in queries() if not server.query(filled(query, "30s"))}
-        assert empty <= NOT_HERE, "every other panel shows something"
 
         server.until(lambda: not server.firing(), "the end of the alert")
-        assert ask(watched, ORDINARY[:1], "10.2.0.1"), "who was blocked is answered again"
+        assert not verdicts(watched), "who was blocked is answered again"
         assert server.query('sum(tensorwall_attacks_total{technique="extraction", step="block"}) >= 1')
+
+
+def verdicts(protected: Protected) -> Any:
+    return json.loads(admin_page(protected.proxy.admin, "/verdicts"))["verdicts"]
 
 
 def _exemplar(server: Prometheus, began: float) -> str:

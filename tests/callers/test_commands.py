@@ -96,6 +96,10 @@ def test_mistakes_are_said_in_a_sentence(proxy: Proxy, tmp_path: Path, tensorwal
         (("list", "--admin", f"127.0.0.1:{free_port()}"), TOKEN, 1, "is the proxy running"),
         (("list", "--admin", proxy.address), TOKEN, 1, proxy.address),
         (("list", "--admin", "nonsense"), TOKEN, 2, "write HOST:PORT"),
+        (("list", "--admin", f"http://{proxy.admin}"), TOKEN, 2, "write HOST:PORT"),
+        (("list", "--admin", "localhost:port"), TOKEN, 2, "write HOST:PORT"),
+        (("list", *where, "--tls"), TOKEN, 1, "Without --tls"),
+        (("block", HOSTILE, "--reason", "x", *where), TOKEN, 2, "at most 256 characters"),
         (("list", *where, "--limit", "0"), TOKEN, 2, "limit"),
         (("list", *where, "--ca", "/nowhere"), TOKEN, 2, "/nowhere"),
         (("show", "nobody", *where), TOKEN, 1, "no such caller"),
@@ -131,7 +135,10 @@ def test_the_port_is_reached_over_tls_and_a_socket(upstream: str, tmp_path: Path
             code, out, error = tensorwall("callers", "list", "--admin", admin, *options)
             assert (code, out.split()[0]) == (0, "CALLER"), error
             if tls:
-                assert tensorwall("callers", "list", "--admin", admin, "--tls")[0] == 1, "an authority nobody knows"
+                code, _, error = tensorwall("callers", "list", "--admin", admin, "--tls")
+                assert (code, "certificate is not to be trusted" in error, "--ca" in error) == (1, True, True), error
+                code, _, error = tensorwall("callers", "list", "--admin", admin)
+                assert (code, "does it speak TLS?" in error) == (1, True), error
 
 
 def test_events_are_shown_filtered_and_followed(proxy: Proxy, tensorwall: Command) -> None:

@@ -19,17 +19,19 @@ from detectors.profile import Profile
 from proxy.codec import PREDICT
 from proxy.config.detection import Detection as Settings
 from proxy.detection.feed import Feed
-from proxy.detection.log import Batch
+from proxy.detection.log import Batch, Entry
 from proxy.detection.sightings import Sighting
 from proxy.detection.stream import MAX_UNSENT_ROWS, Stream
-from proxy.detection.watched import Watched
+from proxy.detection.watched import Remote, Watched
 from proxy.detection.wire import encode
 from proxy.metrics.detection import DetectionMetrics
 from proxy.policy import Policy, Verdict
 from proxy.state import RedisStoreSettings
+from proxy.state.log import Entry as Read
 from proxy.state.log import LogAwayError, Page, Record
 from proxy.state.redis_log import RedisLog
 from tests.detectors.made import SALT, natural, observed, walk
+from tests.processes import START_SECONDS
 from tests.redis_server import RedisServer, redis_server
 
 NOW = time.time()
@@ -53,7 +55,8 @@ class Process:
         self.policy = Policy(self._reached)
         self.policy.configure({watched.name: watched.settings})
         metrics = DetectionMetrics(self.registry)
-        self.feed = Feed(lambda: {watched.name: watched}, self.policy, metrics, time.time, self._act)
+        models = {watched.name: watched}
+        self.feed = Feed(lambda: models, self.policy, metrics, time.time, self._act)
         self.feed.share(store)
         self.store = store
 
@@ -93,7 +96,7 @@ def settings(tmp_path: Path) -> Settings:
 async def process(
     settings: Settings, server: RedisServer | None = None, namespace: str = "", kind: type[RedisLog] = RedisLog
 ) -> AsyncIterator[Process]:
-    watched = Watched.made("m", settings, SALT, None, lambda detector, error: None)
+    watched = Watched.made("m", settings, SALT, None)
     made: list[Process] = []
     store = None
     if server is not None:
@@ -113,7 +116,7 @@ async def process(
         made[0].feed.close()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Any], seconds: float = START_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.005)
@@ -204,9 +207,9 @@ async def test_a_lost_answer_makes_nobody_see_rows_twice(settings: Settings, sha
 
 async def test_what_waits_for_the_store_is_bounded_and_counted(settings: Settings) -> None:
     metrics = DetectionMetrics(registry := CollectorRegistry())
-    stream = Stream(Watched.made("m", settings, SALT, None, lambda detector, error: None), metrics)
+    stream = Stream(Watched.made("m", settings, SALT, None), metrics)
     observations = [observed(natural(500, np.random.default_rng(0)), NOW, "c")]
-    batch = Batch(observations, encode(observations))
+    batch = Batch(500, encode(observations))
     number = MAX_UNSENT_ROWS // 500 + 8
     for _ in range(number):
         stream.observe(batch)
@@ -242,7 +245,7 @@ async def test_another_store_does_not_show_the_detectors_what_they_saw(
 
 async def test_damaged_entries_are_left_out_and_counted(settings: Settings, shared_redis: RedisServer) -> None:
     namespace = f"damaged{next(namespaces)}"
-    watched = Watched.made("m", settings, SALT, None, lambda detector, error: None)
+    watched = Watched.made("m", settings, SALT, None)
     async with process(settings, shared_redis, namespace) as one:
         writer = RedisLog(
             RedisStoreSettings(kind="redis", url=shared_redis.url, namespace=namespace), lambda good: None, print
@@ -283,3 +286,53 @@ async def test_actions_reach_all_and_those_that_start_later(settings: Settings, 
 def seen_again(server: RedisServer) -> bool:
     with server.client() as client:
         return bool(list(client.scan_iter("*facts")))
+
+
+def test_detectors_that_begin_anew_tell_what_is_past_from_what_nobody_judged(settings: Settings) -> None:
+    def read(end: int, origin: str, seq: int = 1) -> Read:
+        return Read(end, seq, origin, "rows", 10, watched.mark, NOW, b"payload")
+
+    def sources(entries: Sequence[Entry]) -> list[tuple[int, str]]:
+        return [(entry.end, entry.source) for entry in entries]
+
+    metrics = DetectionMetrics(registry := CollectorRegistry())
+    watched = Watched.made("m", settings, SALT, None)
+    stream = Stream(watched, metrics)
+    assert stream.read(Page("e", 20, []), [], reading=False) == [], "the proxy listens; detectors do not run yet"
+    stream.observe(Batch(10, b"own"))
+    mine = stream.unsent()
+    assert stream.read(Page("e", 50, []), mine, reading=False) == [], "its own is sent meanwhile"
+    log = [read(10, "a"), read(20, "b"), read(30, "a", 2), read(40, stream.origin), read(50, "b", 2)]
+    first = stream.read(Page("e", 50, log), [])
+    assert sources(first) == [(10, "past"), (20, "past"), (30, "other"), (40, "own"), (50, "other")]
+    for entry in first[:3]:
+        stream.done(entry)
+    watched.engine = Remote()  # the detectors end while they have the other two
+    again = Stream(watched, metrics, stream)
+    second = again.read(Page("e", 50, log), [])
+    assert sources(second) == [(10, "past"), (20, "past"), (30, "past"), (40, "own"), (50, "other")]
+    assert {entry.engine for entry in second} == {watched.engine}
+    for entry in second:
+        again.done(entry)
+    third = Stream(watched, metrics, again)
+    assert {entry.source for entry in third.read(Page("e", 50, log), [])} == {"past"}
+    fourth = Stream(watched, metrics, third)
+    assert {entry.source for entry in fourth.read(Page("f", 50, log), [])} == {"own", "other"}, "another log"
+    assert registry.get_sample_value("tensorwall_unobserved_rows_total", {"model": "m", "reason": "trimmed"}) is None
+
+
+def test_what_was_judged_while_the_store_was_away_is_judged_once(settings: Settings) -> None:
+    watched = Watched.made("m", settings, SALT, None)
+    stream = Stream(watched, metrics := DetectionMetrics(CollectorRegistry()))
+    stream.observe(Batch(10, b"judged"))
+    for entry in stream.alone(NOW):
+        stream.done(entry)
+    stream.observe(Batch(10, b"not judged"))
+    assert [entry.source for entry in stream.alone(NOW)] == ["own"]
+    watched.engine = Remote()
+    again = Stream(watched, metrics, stream)
+    assert [(entry.content, entry.source) for entry in again.alone(NOW)] == [
+        (b"judged", "past"),
+        (b"not judged", "own"),
+    ]
+    assert [record.payload for record in again.unsent()] == [b"judged", b"not judged"], "others get both"

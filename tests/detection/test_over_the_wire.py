@@ -14,7 +14,7 @@ import pytest
 from detectors.profile import Profile
 from protos import serving_pb2 as serving
 from proxy.tensors import to_array
-from tests.processes import admin_page
+from tests.processes import START_SECONDS, admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import X, example, predict_request, send
 
@@ -56,7 +56,7 @@ def verdicts(protected: Protected) -> list[dict[str, Any]]:
 
 def until(protected: Protected, condition: Callable[[list[dict[str, Any]]], Any]) -> list[dict[str, Any]]:
     """Waits for the detectors, which run beside the calls."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_SECONDS
     while not condition(found := verdicts(protected)):
         assert time.monotonic() < deadline, found
         time.sleep(0.02)
@@ -134,7 +134,9 @@ def test_a_detector_that_raises_is_left_out_and_harms_nobody(detecting: Detectin
     protected = detecting(own=own)
     ask(protected, ROWS[:20])
     until(protected, len)
-    assert protected.count("tensorwall_detector_failures_total", detector="broken") == 1
+    protected.proxy.process.wait_until(
+        lambda: protected.count("tensorwall_detector_failures_total", detector="broken") == 1, "told of it"
+    )
     assert refusal(protected).code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -157,7 +159,7 @@ def test_what_cannot_be_read_is_counted_or_refused(detecting: Detecting) -> None
         send(protected.channel, "Predict", b"\xff\xff", **{"x-forwarded-for": "10.0.0.1"})
     assert "no valid message" in str(refused.value.details())
     ask(protected, ROWS[:3])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_SECONDS
     while protected.count("tensorwall_observed_rows_total") < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -17,7 +17,7 @@ from protos import serving_pb2 as serving
 from proxy.activity import caller_key
 from proxy.tensors import to_array
 from tests.admin.browser import ask as ask_port
-from tests.processes import admin_page
+from tests.processes import START_SECONDS, admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import predict_request, send
 from tests.redis_server import RedisServer, redis_server
@@ -82,7 +82,7 @@ def verdicts(protected: Protected) -> list[dict[str, Any]]:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_SECONDS
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not {what}"
         time.sleep(0.02)

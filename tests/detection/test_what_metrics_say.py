@@ -1,5 +1,6 @@
 """What an operator's monitoring gets to know of an attack, and what it knows before there is one."""
 
+import json
 import re
 import time
 import urllib.request
@@ -9,6 +10,7 @@ import grpc
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.detection.test_over_the_wire import ROWS, Detecting, ask, detecting, refusal, until, verdicts
+from tests.processes import admin_page
 from tests.protection.conftest import Protect, Protected
 from tests.protection.toy import X
 
@@ -44,21 +46,27 @@ def test_what_is_known_is_zero_before_anything_happens(detecting: Detecting) -> 
         ("detector_failures_total", "hardness", "toy"),
     ):
         assert samples[f"tensorwall_{series[0]}", *series[1:]] == 0, series
-    assert protected.count("tensorwall_detector_up") == 7, "six of ours and one of the operator's own"
+    protected.proxy.process.wait_until(
+        lambda: protected.count("tensorwall_detector_up") == 7, "told of six of ours and one of the operator's own"
+    )
     assert protected.count("tensorwall_profile_learned", mode="enforce") == 1
     assert protected.count("tensorwall_config_last_reload_successful") == 1
     assert re.search(r'tensorwall_config_info\{hash="[0-9a-f]{12}"\} 1\.0', openmetrics(protected))
 
 
-def test_an_attack_shows_with_the_id_of_its_verdict(detecting: Detecting) -> None:
+def test_an_attack_shows_with_the_ids_of_its_event_and_its_verdict(detecting: Detecting) -> None:
     protected = detecting()
     began = time.time()
     ask(protected, ROWS[:20])
     verdict = until(protected, len)[0]
     refusal(protected)
-    sample = re.search(r"tensorwall_attacks_total\{[^}]*\} 1\.0 # \{([^}]*)\} 1\.0", openmetrics(protected))
+    events = json.loads(admin_page(protected.proxy.admin, "/api/v1/events"))["events"]
+    (event,) = [each["id"] for each in events if each["event"] == "verdict.new"]
+    page = openmetrics(protected)
+    sample = re.search(r"tensorwall_attacks_total\{[^}]*\} 1\.0 # \{([^}]*)\} 1\.0", page)
     assert sample is not None
-    assert sample[1] == f'verdict_id="{verdict["id"]}"'
+    assert sample[1] == f'event_id="{event}",verdict_id="{verdict["id"]}"'
+    assert f'tensorwall_events_total{{event="verdict.new"}} 1.0 # {{event_id="{event}"}}' in page
     assert protected.count("tensorwall_attacks_total") == 1, "other series stay at 0"
     assert protected.count("tensorwall_callers", step="block", mode="enforce") == 1
     assert protected.count("tensorwall_callers") == 1
@@ -92,7 +100,9 @@ def test_who_is_under_two_verdicts_is_one_caller(detecting: Detecting) -> None:
 
 def test_a_detector_that_is_left_out_is_down(detecting: Detecting) -> None:
     protected = detecting(own=[{"path": "tests.detection.own:Broken"}])
-    assert protected.count("tensorwall_detector_up", detector="broken") == 1
+    protected.proxy.process.wait_until(
+        lambda: protected.count("tensorwall_detector_up", detector="broken") == 1, "told of it"
+    )
     ask(protected, ROWS[:20])
     protected.proxy.process.wait_until(
         lambda: protected.count("tensorwall_detector_failures_total", detector="broken") == 1, "without it"

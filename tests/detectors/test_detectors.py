@@ -211,13 +211,13 @@ def test_a_profile_survives_its_file_and_refuses_others(profile: Profile, tmp_pa
     assert [each.reading.subject for each in findings(again, asked)] == [
         each.reading.subject for each in findings(profile, asked)
     ]
-    path.write_text(path.read_text().replace('"tensorwall_profile": 2', '"tensorwall_profile": 99'))
+    path.write_text(path.read_text().replace('"tensorwall_profile": 3', '"tensorwall_profile": 99'))
     with pytest.raises(ProfileError, match="format 99"):
         Profile.read(path)
     for content, said in (
         ("{", "no profile"),
         ("[]", "format None"),
-        ('{"tensorwall_profile": 2}', "no whole profile"),
+        ('{"tensorwall_profile": 3}', "no whole profile"),
     ):
         path.write_text(content)
         with pytest.raises(ProfileError, match=said):

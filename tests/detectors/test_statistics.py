@@ -50,6 +50,18 @@ def test_a_tail_says_what_share_reads_as_much() -> None:
     assert Tail.of([2.0] * 50).surprise(2.0) < 0.2
 
 
+@pytest.mark.parametrize("shape", [0.0, 0.25, 0.5])
+def test_a_tail_is_as_heavy_beyond_what_was_seen_as_within(shape: float) -> None:
+    """Values of a generalised Pareto distribution, which themselves say how rare they are."""
+    rng = np.random.default_rng(3)
+    rare = -np.log(rng.random(5_000))
+    tail = Tail.of(np.expm1(shape * rare) / shape if shape else rare)
+    assert tail.shape == pytest.approx(shape, abs=0.2)
+    for decades in (4.0, 5.0):
+        nats = decades * math.log(10)
+        assert tail.surprise(math.expm1(shape * nats) / shape if shape else nats) == pytest.approx(decades, abs=0.8)
+
+
 def test_normality_is_shapiro_and_wilks() -> None:
     rng = np.random.default_rng(0)
     for sample in (rng.normal(3, 2, 200), rng.exponential(1, 200), rng.integers(0, 2, 200).astype(float)):

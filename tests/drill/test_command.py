@@ -120,7 +120,7 @@ def test_benign_callers_in_simulated_time(
     with Model(toy.address, "toy", scale) as model:
         square = attack("oars_square")
         material = Material("toy", **parts, epsilon=0.001)
-        run = slowly("oars_square@9s", square, 9.0, 10, model, material, profile, 0, 0, np.random.default_rng(0))
+        run = slowly("oars_square@9s", square, 9.0, 10, model, material, profile, 0, [0], np.random.default_rng(0))
     assert (run.mode, run.rows, run.seconds, run.watched) == ("simulated", 500, 500 * 9.0, True)
     assert run.found_at is None or 0 < run.found_at <= 500
 

@@ -43,7 +43,7 @@ def telled(protect: Protect, data: Path, tmp_path: Path) -> Telled:
         accounts = addresses(1 + PROBES)
         with Model(protected.proxy.address, "toy", scale, metadata=accounts[1].metadata) as model:
             admin = Admin(protected.proxy.admin, "toy", token)
-            return told(model, admin, material, attack("oars_square"), accounts, answer, 0, 0, rng)
+            return told(model, admin, material, attack("oars_square"), accounts, answer, 0, [0], rng)
 
     return measure
 

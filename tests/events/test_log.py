@@ -207,7 +207,6 @@ def test_every_change_before_the_last_line_shows(whole: Path, data: st.DataObjec
             shutil.copy(path, folder)
         every = [(path, at) for path in files(folder) for at in range(len(path.read_bytes().splitlines()))]
         last = max(every, key=lambda place: lines(place[0])[place[1]]["seq"])
-        first = min(every, key=lambda place: lines(place[0])[place[1]]["seq"])
         path, at = data.draw(st.sampled_from([place for place in every if place != last]))
         raw = path.read_bytes().splitlines(keepends=True)
         how = data.draw(st.sampled_from(["byte", "content", "remove", "add", "swap"]))
@@ -217,8 +216,6 @@ def test_every_change_before_the_last_line_shows(whole: Path, data: st.DataObjec
         elif how == "content":
             raw[at] = raw[at].replace(b'"number":', b'"number":9')
         elif how == "remove":
-            if (path, at) == first:
-                return  # that is what throwing old files away looks like
             del raw[at]
         elif how == "add":
             raw.insert(at + 1, raw[at])
@@ -235,6 +232,33 @@ def test_a_missing_file_shows_with_the_lines_that_are_gone(whole: Path) -> None:
     gone = lines(whole / "events.jsonl.1")
     (problem,) = check(kept).problems
     assert f"lines {gone[0]['seq']} to {gone[-1]['seq']} are missing" in problem
+
+
+def test_files_that_the_log_did_not_throw_away_itself_are_missed(opened: Open, tmp_path: Path) -> None:
+    for start in range(4):
+        log = opened(max_bytes=900, keep=3)
+        for number in range(6):
+            log.write([event(start * 6 + number)])
+    log.close()
+    found = check(files(tmp_path))
+    assert (found.problems, found.first > 1, found.kept) == ([], True, found.first), "the log threw the first ones away"
+    oldest = (tmp_path / "events.jsonl.3").read_bytes().splitlines()
+    first = json.loads(oldest[0])["seq"]
+    rest = [path for path in files(tmp_path) if path.name != "events.jsonl.3"]
+    (problem,) = check(rest).problems
+    assert f"lines {first} to {first + len(oldest) - 1} are missing" in problem
+    assert check(rest, [line_hash(oldest[-1])]).problems == [], "who knows what came before may check a part"
+    (tmp_path / "events.jsonl.3").unlink()
+    opened(max_bytes=900, keep=50).write([event(number, "x" * 900) for number in range(3)])
+    assert check(files(tmp_path)).problems == [problem], "later files do not hide it"
+
+
+def test_a_log_that_is_kept_for_less_long_throws_away_what_is_too_much(opened: Open, tmp_path: Path) -> None:
+    for number in range(8):
+        opened(max_bytes=300, keep=6).write([event(number)])
+    opened(max_bytes=300, keep=2).write([event(9)])
+    assert [path.name for path in files(tmp_path)] == ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]
+    assert check(files(tmp_path)).problems == []
 
 
 def test_an_end_cut_off_shows_against_a_hash_noted_elsewhere(whole: Path, tmp_path: Path) -> None:

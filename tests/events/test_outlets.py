@@ -27,11 +27,16 @@ from proxy.events.webhook import MAX_WAITING, Webhook, open_session, signature
 from proxy.events.writer import MAX_WAITING as MAX_LINES
 from proxy.events.writer import Writer
 from proxy.policy import Policy
+from tests.alerts import rules
 from tests.events.receiver import Receiver, receiving
 from tests.processes import free_port
 
 NOW = 1_800_000_000.0
 SECRET = "a secret of the webhook"
+
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = {each["annotations"]["runbook_url"]: name for name, each in rules.alerts().items()}
 
 
 class Counts(Counter[tuple[str, str]]):
@@ -211,6 +216,7 @@ async def test_alerts_fire_are_sent_again_and_resolve(receiver: Receiver, counts
     assert notes["callers"] == r"<b>\u202e, other"
     assert notes["summary"] == r"evasion of model m by caller <b>\u202e: step throttle"
     assert "d.s 7.0 (threshold 0.5) why" in notes["description"]
+    assert f"## {RUNBOOKS[notes['runbook_url']]}\n" in (ROOT / "docs" / "runbooks.md").read_text()
     assert (first[0]["startsAt"], first[0]["endsAt"]) == ("2027-01-15T08:00:00.000Z", "2027-01-15T08:02:00.000Z")
     assert again[0]["labels"] == first[0]["labels"]
     assert again[0]["endsAt"] == "2027-01-15T08:02:30.000Z"

@@ -38,7 +38,7 @@ def test_a_line_of_the_file_fits_and_one_with_more_does_not() -> None:
     adapter: TypeAdapter[Event] = TypeAdapter(Event)
     content = content_of(ProcessEvent(event="proxy.started", time=stamp(0.5), tensorwall="1"))
     assert content["time"] == "1970-01-01T00:00:00.500Z"
-    assert not {"seq", "previous", "lost"} & set(content)
+    assert not {"seq", "previous", "lost", "kept"} & set(content)
     adapter.validate_python(content | {"seq": 1, "previous": "0" * 64})
     for wrong in ({"input": [1.0]}, {"version": 2}, {"previous": "x"}, {"event": "proxy.exploded"}):
         with pytest.raises(ValidationError):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.logs import printable
 from proxy.metrics import (
     CATALOGUE,
     MAX_LEARNED_MODELS,
@@ -23,6 +24,7 @@ from proxy.metrics import (
 )
 from proxy.metrics.capture import CaptureMetrics
 from proxy.metrics.detection import DetectionMetrics
+from proxy.metrics.labels import label_value
 from proxy.metrics.operations import OperationMetrics
 from proxy.policy import Verdict
 from proxy.state import StoreStats
@@ -36,6 +38,7 @@ class _Standing:
 
     queued_rows = 0
     evicted = 0
+    process_id = None
     watched: Mapping[str, Any] = {}
 
     def standing_verdicts(self) -> list[Verdict]:
@@ -127,6 +130,9 @@ STABLE = {
     "tensorwall_detection_seconds": "histogram(model)",
     "tensorwall_detection_surprise": "histogram(model, detector, technique)",
     "tensorwall_detector_dropped": "counter(model, detector, kind)",
+    "tensorwall_detection_cpu_seconds": "counter()",
+    "tensorwall_detection_memory_bytes": "gauge()",
+    "tensorwall_detection_restarts": "counter()",
     "tensorwall_detector_failures": "counter(model, detector)",
     "tensorwall_detector_tracked": "gauge(model, detector, kind)",
     "tensorwall_detector_up": "gauge(model, detector)",
@@ -231,6 +237,14 @@ def test_learning_has_a_bound() -> None:
     assert labels.label("m0") == "m0"
     assert labels.label("configured") == "configured"
     assert labels.dropped == 1
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=300), st.integers(0, 10_000))
+def test_long_names_that_begin_alike_are_not_one_label_value(end: str, length: int) -> None:
+    begin = "x" * length
+    assert label_value(f"{begin}{end}1") != label_value(f"{begin}{end}2")
+    assert label_value(begin + end) == label_value(printable(begin + end)) or len(begin + end) > 100
 
 
 @settings(deadline=None)

@@ -1,19 +1,14 @@
-"""A real Chromium without a window, and a tab that takes note of everything that a page must not do.
+"""A real Chromium without a window, and a tab that takes note of everything that a page must not do."""
 
-Debian and Ubuntu have it as `chromium`. Where it is missing such tests are skipped, and fail under CI=true.
-"""
-
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
-MISSING = "chromium is not installed; apt-get install chromium"
+from tests.programs import program
+
 WAIT = 15_000
 """Milliseconds in which whatever is waited for has to come, on a busy machine."""
 ARGUMENTS = (
@@ -32,22 +27,14 @@ document.addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-def program() -> str:
-    """Where Chromium is."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    return found
-
-
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser with a profile of its own, which goes with the block."""
     expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program(), args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=program("chromium", "chromium", "chromium-browser"), args=list(ARGUMENTS)
+        )
         try:
             yield browser
         finally:

@@ -117,8 +117,9 @@ class Outcome:
         ended: `done` by itself, `spent` when the budget was used up, `refused` when no account got answers any more.
         metrics: figures by name that need no look at the model itself, such as `advantage` or `rounds`.
         norm: in which the evasion's perturbations are measured.
-        adversarial: for each seed, what the attacker was told is misclassified, (k, ...) with k from 0 to 100, nearest
-            first. An attacker would use the first; that any of them misleads the model itself is the upper bound.
+        adversarial: for each seed that was tried, what the attacker was told is misclassified, (k, ...) with k from 0
+            to 100, nearest first. An attacker would use the first; that any of them misleads the model itself is the
+            upper bound.
         surrogate: the stolen model, whose fidelity is its agreement with the model itself. It gives (n, classes).
         inverted: (k, ...) one reconstruction a class.
         inverted_labels: (k,) those classes.

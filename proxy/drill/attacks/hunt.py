@@ -25,6 +25,8 @@ REMEMBERED = 100
 """Misclassified rows kept of a hunt, the nearest."""
 STALLED = 1000
 """Calls in a row for rows already known after which a search is going in circles."""
+FAIR = 0.2
+"""Share of the budget from which on a hunt that was cut short has failed, and had not just begun."""
 STARTS, NOISES = 5, 50
 """Rows of the attacker's own, and then of noise, tried as a point of another class to start from."""
 
@@ -131,7 +133,7 @@ Search = Callable[[Hunt, np.random.Generator], None]
 
 @dataclass(frozen=True)
 class Evasion:
-    """An attack that hunts from each seed in turn; the seeds share the budget evenly.
+    """An attack that hunts from one seed after the other until its budget is spent.
 
     Attributes:
         name: as in tables.
@@ -147,21 +149,28 @@ class Evasion:
     technique: Technique = "evasion"
 
     def run(self, oracle: Oracle, target: Target, rng: np.random.Generator) -> Outcome:
-        """Its metrics: `told`, the share of seeds for which the attacker was told of a success at the stated size, and
-        `rows_to_success`, the median of the rows that took; NaN without a success.
+        """A seed counts as tried if its hunt came to an end, or had FAIR of the budget at least, or is the first.
+
+        Its metrics: `tried`, the seeds; `told`, the share of them for which the attacker was told of a success at the
+        stated size; `rows_to_success`, the median of the rows that took, NaN without a success.
         """
-        hunts, ended = [], []
-        for place, (seed, label) in enumerate(zip(target.seeds, target.seed_labels, strict=True)):
-            left = max(0, target.budget - oracle.rows)
-            hunt = Hunt(Asking(oracle, left // (len(target.seeds) - place)), seed, int(label), target, self.norm)
-            hunts.append(hunt)
-            ended.append(_ended(hunt, self.search, rng))
+        hunts: list[Hunt] = []
+        ended: Ended = "done"
+        for seed, label in zip(target.seeds, target.seed_labels, strict=True):
+            left = target.budget - oracle.rows
+            if ended != "done" or left <= 0:
+                break
+            hunt = Hunt(Asking(oracle, left), seed, int(label), target, self.norm)
+            ended = _ended(hunt, self.search, rng)
+            if not hunts or ended != "spent" or hunt.success is not None or left >= FAIR * target.budget:
+                hunts.append(hunt)
         successes = [hunt.success for hunt in hunts if hunt.success is not None]
-        told = len(successes) / max(1, len(hunts))
+        tried = len(hunts)
+        told = len(successes) / max(1, tried)
         rows = float(np.median(successes)) if successes else float("nan")
         return Outcome(
-            ended=next((each for each in reversed(ended) if each != "done"), "done"),
-            metrics={"told": told, "rows_to_success": rows},
+            ended=ended,
+            metrics={"tried": tried, "told": told, "rows_to_success": rows},
             norm=self.norm,
             adversarial=tuple(hunt.adversarial for hunt in hunts),
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from proxy.drill.attacks import ATTACKS, Disguised, Dummies, Moves, Noise, Outcome, Probabilities, Rows, Slow, Target
+from proxy.drill.attacks.hunt import Evasion, Hunt
 from proxy.drill.attacks.membership import judged
 from tests.drill.attacks.oracles import Deployment, Echo, digits, fidelity, target, truth
 
@@ -22,7 +23,7 @@ def _evaded(outcome: Outcome, aim: Target) -> int:
         bool(len(found))
         and bool(aim.near(seed, found[:1], outcome.norm)[0])
         and bool(truth(found[:1])[0].argmax() != label)
-        for seed, label, found in zip(aim.seeds, aim.seed_labels, outcome.adversarial, strict=True)
+        for seed, label, found in zip(aim.seeds, aim.seed_labels, outcome.adversarial, strict=False)
     )
 
 
@@ -31,33 +32,35 @@ def _evaded(outcome: Outcome, aim: Target) -> int:
 def test_an_evasion_misleads_the_model(name: str, images: bool) -> None:
     if ATTACKS[name].images and not images:
         pytest.skip("it takes images only")
-    aim = target(2400, images=images, seeds=4)
-    outcome = _run(name, aim)
-    assert _evaded(outcome, aim) >= 3
-    assert outcome.metrics["told"] == _evaded(outcome, aim) / 4
-    assert 1 <= outcome.metrics["rows_to_success"] <= 600
+    whole = target(600, images=images, seeds=4)
+    evaded = 0
+    for at in range(4):
+        aim = replace(whole, seeds=whole.seeds[[at]], seed_labels=whole.seed_labels[[at]])
+        outcome = _run(name, aim)
+        assert outcome.metrics["told"] == _evaded(outcome, aim)
+        if outcome.metrics["told"]:
+            assert 1 <= outcome.metrics["rows_to_success"] <= 600
+        evaded += _evaded(outcome, aim)
+    assert evaded >= 3
 
 
-def test_candidates_are_told_ones_nearest_first() -> None:
-    aim = target(800)
-    outcome = _run("boundary", aim)
-    for seed, label, found in zip(aim.seeds, aim.seed_labels, outcome.adversarial, strict=True):
-        distances = np.linalg.norm((found - seed).reshape(len(found), -1), axis=1)
-        assert (np.diff(distances) >= 0).all()
-        assert (truth(found).argmax(axis=1) != label).all()
+def test_a_search_that_is_done_goes_on_to_the_next_seed() -> None:
+    aim = target(600, seeds=4)
+    outcome = _run("square", aim)
+    assert outcome.metrics["tried"] == len(outcome.adversarial) > 1
+    assert outcome.metrics["told"] == _evaded(outcome, aim) / outcome.metrics["tried"]
 
 
-def test_a_seed_that_cannot_be_misled_is_no_success() -> None:
-    aim = target(200)
-
-    def always(rows: Rows) -> Probabilities:
+def test_a_search_that_was_cut_short_when_it_had_just_begun_is_no_failure() -> None:
+    def never(rows: Rows) -> Probabilities:
         return np.eye(10, dtype=np.float32)[[int(aim.seed_labels[0])] * len(rows)]
 
-    alone = Target(classes=10, budget=200, seeds=aim.seeds[:1], seed_labels=aim.seed_labels[:1], pool=aim.pool)
-    for name in ("hop_skip_jump", "square", "oars_square", "oars_hop_skip_jump", "zoo"):
-        outcome = _run(name, alone, Deployment(200, answers=always))
-        assert outcome.metrics["told"] == 0
-        assert len(outcome.adversarial[0]) == 0
+    def asks_ninety(hunt: Hunt, rng: np.random.Generator) -> None:
+        hunt(rng.random((90, *hunt.seed.shape), np.float32))
+
+    aim = target(100, seeds=2)
+    outcome = Evasion("it", "2", asks_ninety).run(Deployment(100, answers=never), aim, np.random.default_rng(0))
+    assert (outcome.metrics["tried"], outcome.ended) == (1, "spent")
 
 
 @pytest.mark.parametrize(("name", "least"), [("jacobian", 0.8), ("active_margin", 0.85), ("active_entropy", 0.85)])
@@ -148,7 +151,7 @@ def test_oars_does_not_believe_an_answer_that_it_has_seen_before() -> None:
     """Where near rows get an earlier row's answer, nothing that was echoed is counted as found."""
     aim = target(300, seeds=2)
     outcome = _run("oars_hop_skip_jump", aim, Deployment(300, answers=Echo(radius=1.0)))
-    for label, found in zip(aim.seed_labels, outcome.adversarial, strict=True):
+    for label, found in zip(aim.seed_labels, outcome.adversarial, strict=False):
         assert (truth(found).argmax(axis=1) != label).all()
 
 
