@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-defenses bench-detection-cost bench-retraining drill lint types check-protos services format protos constraints clean
+.PHONY: help demo test fuzz bench-defenses bench-detection-cost bench-retraining drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -24,6 +24,9 @@ demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
 
 test: lint types check-protos services  ## everything that must hold before a change lands
 	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile
+
+fuzz: $(VENV)/.dev  ## 100,000 mutated inputs for whatever reads others' bytes; FUZZ="--inputs N --target NAME" for others (about an hour)
+	@nice -n 15 $(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/.dev  ## formatter (check only), linter, import contracts
 	@$(BIN)/ruff format --check .
@@ -58,6 +61,9 @@ bench-detection-cost: $(VENV)/.dev  ## calls a second and CPU time with detectio
 
 bench-retraining: $(VENV)/.dev  ## train by every method for half an hour each, and attack them; goes on where it was (about 6 hours)
 	@$(BIN)/python -m benchmarks.retraining
+
+soak: $(VENV)/.dev  ## an hour of load, cancellations and attack: memory, files, tasks and latency must stay flat (SECONDS=3600)
+	@$(BIN)/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)
 
 ## Changing it
 

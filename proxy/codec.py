@@ -20,6 +20,9 @@ MAX_ELEMENTS = 2**63
 STRING_BYTES = 24
 """sizeof(tstring), allocated for each element of a string tensor."""
 
+EXAMPLE_BYTES = 128
+"""What a tf.Example takes beside its content, about: a message, and the string that it becomes."""
+
 _WIDEST = 16
 _ITEM_BYTES = {
     tensor.DT_FLOAT: 4,
@@ -122,7 +125,7 @@ def _examples(message: Any, model: str) -> Decoded:
     if held is None:
         return Decoded(message, model, 0, {})
     context: Example | None = getattr(held, "context", None)
-    claim = 0 if context is None else len(held.examples) * context.ByteSize()
+    claim = len(held.examples) * (EXAMPLE_BYTES + (0 if context is None else context.ByteSize()))
     return Decoded(message, model, len(held.examples), {"input": claim})
 
 

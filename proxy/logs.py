@@ -45,6 +45,7 @@ def configure(settings: Log, stream: TextIO = sys.stderr, clock: Callable[[], fl
     plain = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextFormatter() if plain else JsonFormatter())
+    handler.addFilter(_worth_telling)
     handler.addFilter(RateLimit(clock))
     for name in (ROOT, "aiohttp", "asyncio", "grpc"):
         logger = logging.getLogger(name)
@@ -69,6 +70,12 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Not that a caller left before it had its reply: gRPC reports each of them as an error, with a traceback."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return not (record.name == "grpc._cython.cygrpc" and kind is not None and kind.__name__ == "ExecuteBatchError")
 
 
 class RateLimit(logging.Filter):

@@ -113,27 +113,25 @@ class Pipeline:
         standing = CLEAR if watched is None else self._detection.admit(watched, caller)
         guards = self._guards.of(call.model, caller, standing.rules)
         release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
-        try:
-            if decoded is None or not (guards.protects or watched):
-                reply = await self._forward(call, body, metadata, context)
-                return reply if decoded is None else self._recorded(call, caller, decoded, body, reply)
-            left = self._seconds_left(context)
-            deadline = self._clock() + left
-            if watched is not None:
-                glance = await self._detection.look(watched, caller, standing, decoded, body, left)
-                guards = self._guards.of(call.model, caller, glance.rules)
-            call.outcome = guards.outcome
-            forward: Forward = lambda asked: self._forward(call, asked, metadata, context)  # noqa: E731
-            exchange = None
-            if guards.protects:
-                exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
-            reply = await (forward(body) if exchange is None else self._protection.ask(exchange, forward))
-            self._recorded(call, caller, decoded, body, reply)
-            if watched is not None:
-                reply = self._detection.answered(watched, glance, call.path, reply)
-            return reply if exchange is None else await self._protection.shield(exchange, reply)
-        finally:
-            release()
+        context.add_done_callback(lambda _: release())  # once the caller has taken the reply
+        if decoded is None or not (guards.protects or watched):
+            reply = await self._forward(call, body, metadata, context)
+            return reply if decoded is None else self._recorded(call, caller, decoded, body, reply)
+        left = self._seconds_left(context)
+        deadline = self._clock() + left
+        if watched is not None:
+            glance = await self._detection.look(watched, caller, standing, decoded, body, left)
+            guards = self._guards.of(call.model, caller, glance.rules)
+        call.outcome = guards.outcome
+        forward: Forward = lambda asked: self._forward(call, asked, metadata, context)  # noqa: E731
+        exchange = None
+        if guards.protects:
+            exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
+        reply = await (forward(body) if exchange is None else self._protection.ask(exchange, forward))
+        self._recorded(call, caller, decoded, body, reply)
+        if watched is not None:
+            reply = self._detection.answered(watched, glance, call.path, reply)
+        return reply if exchange is None else await self._protection.shield(exchange, reply)
 
     async def open(self, call: Call, requests: AsyncIterator[bytes], context: Context) -> grpc.aio.Call:
         """Begins a call of a method that is allowed by name and otherwise unknown: messages of any number, as bytes.

@@ -1,6 +1,7 @@
 """Whether the proxy can serve: the model servers answer, and every configured model has a version to serve."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -8,7 +9,10 @@ import grpc
 import grpc.aio
 
 from protos import serving_pb2 as serving
+from proxy.logs import event
 from proxy.upstream import Target, UpstreamPool
+
+log = logging.getLogger("tensorwall.readiness")
 
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 PROBE_TIMEOUT = 2.0
@@ -89,15 +93,24 @@ class ReadinessWatch:
                 found = frozenset()
             self._missed[target.address] = 0
             self._last[target.address] = found
-        except grpc.aio.AioRpcError:
+            target.silent = False
+        except grpc.aio.AioRpcError as error:
+            target.silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             self._last[target.address] = self._without_answer(target)
         self._target_up(target.address, self._last[target.address] is not None)
         return self._last[target.address]
 
     def _without_answer(self, target: Target) -> frozenset[str] | None:
-        """What to believe of a target that did not say: its last word for a while, if connected and so only busy."""
-        missed = self._missed[target.address] = min(self._missed.get(target.address, 0) + 1, PATIENCE)
-        return self._last.get(target.address) if missed < PATIENCE and target.connected() else None
+        """What to believe of a target that did not say: its last word for a while, if connected and so only busy.
+
+        A connection on which nothing comes back may be one that the network has forgotten, and another one would work.
+        """
+        missed = self._missed[target.address] = self._missed.get(target.address, 0) + 1
+        connected = target.connected()
+        if target.silent and connected and missed % PATIENCE == 0:
+            event(log, logging.WARNING, "no answer on a connection, trying another", target=target.address)
+            self._upstream.reconnect(target)
+        return self._last.get(target.address) if missed < PATIENCE and connected else None
 
 
 _ANSWERS = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})

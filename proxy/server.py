@@ -27,6 +27,7 @@ from proxy.expiry import first_end
 from proxy.generation import Lasting, bring_up, tls_fingerprint
 from proxy.health import Health, enable_reflection
 from proxy.logs import event
+from proxy.memory import keep_trimmed
 from proxy.metrics import LimitMetrics, Metrics, ProtectionMetrics
 from proxy.metrics.detection import DetectionMetrics
 from proxy.operations import Operations
@@ -42,7 +43,7 @@ NEEDS_RESTART = ("listen", "admin.tls", "bounds.message_bytes", "bounds.metadata
 
 
 REFUSAL_SECONDS = 0.25
-"""Between settling and the end of all connections: new calls are told to go elsewhere, begun ones go on."""
+"""Between settling and the end of all connections, and from then until calls are refused; begun ones go on."""
 
 
 SECRET_BYTES = 32
@@ -138,6 +139,8 @@ class Proxy:
             ConfigError: a certificate cannot be used.
         """
         listen = self.config.listen
+        loop = asyncio.get_running_loop()
+        self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         grpc_address = self._bind()
         self._store = await self._open_store(self.config)
         self._share(self.config)
@@ -146,6 +149,7 @@ class Proxy:
         await self._operations.configure(self.config.events)
         self._spawn(self._detection.run())
         self._spawn(self._operations.look())
+        self._spawn(keep_trimmed())
         self._recorder.configure(self.config.capture)
         await self._server.start()
         try:
@@ -219,11 +223,15 @@ class Proxy:
         await self._health.shut_down()
         event(log, logging.INFO, "settling", seconds=shutdown.settle)
         await asyncio.sleep(shutdown.settle)
-        # gRPC's core answers CANCELLED to streams that meet its GOAWAY; a refusal before it says UNAVAILABLE.
-        self._service.refusing = True
+        # gRPC's core answers CANCELLED to streams that meet its GOAWAY, and nobody tries that again. So calls that come
+        # now are kept until callers have heard of it: who waits for an answer sends nothing. Then they are UNAVAILABLE.
+        self._service.ending = asyncio.Event()
         await asyncio.sleep(REFUSAL_SECONDS)
         event(log, logging.INFO, "draining", seconds=shutdown.drain, calls=self._service.in_flight)
-        await self._server.stop(shutdown.drain)
+        draining = asyncio.get_running_loop().create_task(self._server.stop(shutdown.drain))
+        await asyncio.sleep(REFUSAL_SECONDS)
+        self._service.ending.set()
+        await draining
         for task in self._background:
             task.cancel()
         await self._now.upstream.close()
@@ -329,6 +337,10 @@ def _server_options(config: Config) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", config.bounds.metadata_bytes),
         ("grpc.absolute_max_metadata_size", config.bounds.metadata_bytes),
         ("grpc.max_concurrent_streams", config.bounds.calls_in_flight),  # on one connection
+        ("grpc.keepalive_time_ms", round(config.listen.keepalive.interval * 1000)),
+        ("grpc.keepalive_timeout_ms", round(config.listen.keepalive.timeout * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(config.listen.keepalive.timeout * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),  # a caller that reads nothing is found out while nothing is sent
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # callers' keepalives are welcome
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a shared port

@@ -1,5 +1,6 @@
 """The gRPC edge: each method to its handler, each call's end to its status, its metadata and its count."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -29,6 +30,10 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         metrics: told of every call's end.
         clock: monotonic seconds, the pipeline's.
         ended: told of every call, of the name of its status code and of the seconds that it took.
+
+    Attributes:
+        in_flight: calls that have come and whose callers have not taken all of the reply.
+        ending: set once callers know that the server ends. Calls that come in between wait for that and are refused.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         self._clock = clock
         self._ended = ended
         self.in_flight = 0
-        self.refusing = False
+        self.ending: asyncio.Event | None = None
         metrics.in_flight.set_function(lambda: self.in_flight)
         self._known = {path: grpc.unary_unary_rpc_method_handler(partial(self._unary, path)) for path in METHODS}
 
@@ -57,9 +62,11 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
     async def _unary(self, path: str, body: bytes, context: Context) -> bytes:
         call = Call(path, self._clock(), len(body))
         reply = Reply(grpc.StatusCode.CANCELLED)
-        self.in_flight += 1
+        self._begin(context)
         try:
             pipeline = self._pipeline()
+            if self.ending is not None:
+                await self.ending.wait()
             self._admit(pipeline)
             reply = await pipeline.answer(call, body, context)
         except Rejection as rejection:
@@ -67,16 +74,17 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         except Exception:
             reply = _unexpected(path)
         finally:
-            self.in_flight -= 1
             self._finished(call, reply)
         return await _send(context, reply)
 
     async def _relay(self, path: str, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         call = Call(path, self._clock())
         reply = Reply(grpc.StatusCode.CANCELLED)
-        self.in_flight += 1
+        self._begin(context)
         try:
             pipeline = self._pipeline()
+            if self.ending is not None:
+                await self.ending.wait()
             self._admit(pipeline)
             stream = await pipeline.open(call, requests, context)
             # A caller that leaves while a message waits to be taken does not wake this generator; the call hears it.
@@ -94,7 +102,6 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         except Exception:
             reply = _unexpected(path)
         finally:
-            self.in_flight -= 1
             self._finished(call, reply)
         await _end(context, reply)
 
@@ -107,8 +114,16 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes n
         self._finished(Call(path, self._clock()), reply)
         await _end(context, reply)
 
+    def _begin(self, context: Context) -> None:
+        """Counts a call until its caller has taken the last of the reply: it is held in memory until then."""
+        self.in_flight += 1
+        context.add_done_callback(self._left)
+
+    def _left(self, _: Context) -> None:
+        self.in_flight -= 1
+
     def _admit(self, pipeline: Pipeline) -> None:
-        if self.refusing:
+        if self.ending is not None:
             raise Rejection(grpc.StatusCode.UNAVAILABLE, _SHUTDOWN, reason="shutdown")
         bounds = pipeline.bounds
         if self.in_flight > bounds.calls_in_flight:

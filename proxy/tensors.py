@@ -4,6 +4,8 @@
 cut off. A changed tensor goes back in the encoding that it came in, so that nobody sees anything unusual.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,18 @@ from protos.tensor_pb2 import TensorProto
 Array = NDArray[Any]
 
 
+MAX_DIMENSIONS = 32
+"""Some of numpy's functions take no more; TensorFlow's shapes have up to 254."""
+REPEATED_BYTES = 256 * 2**10
+REPEATED_TIMES = 16
+"""An array that repeats its last value has up to REPEATED_BYTES, or this many times the values that came. Else a few
+bytes would take any amount of memory here, as they do in TensorFlow."""
+_MAX_BYTES = 2**62
+"""Of an array, sizes of 0 taken for 1: far from what numpy can count, and more than any memory."""
+
+
 class UndecodableTensorError(ValueError):
-    """A TensorProto that TensorFlow refuses, or of a dtype that has no numpy form here; it is left to the upstream."""
+    """A TensorProto that TensorFlow refuses, or that has no numpy form here; it is left to the upstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,9 @@ def _kind(dtype: str, field: str, wide: str) -> _Kind:
     return _Kind(np.dtype(dtype), field, np.dtype(wide))
 
 
+_WIDEST = 16
+_POINTER = 8
+"""Bytes of an element: of complex numbers; of strings, which are held once however often they are repeated."""
 _KINDS: dict[int, _Kind] = {
     tensor.DT_FLOAT: _kind("<f4", "float_val", "<f4"),
     tensor.DT_DOUBLE: _kind("<f8", "double_val", "<f8"),
@@ -64,14 +79,12 @@ NUMPY_DTYPES: dict[int, np.dtype[Any]] = {
 
 
 def to_array(proto: TensorProto) -> Array:
-    """The tensor's values; the caller has bounded what the shape claims (`codec.claimed_bytes`).
+    """The tensor's values.
 
     Raises:
         UndecodableTensorError: no values can be had from it.
     """
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if any(size < 0 for size in shape):
-        raise UndecodableTensorError(f"shape {list(shape)} has a negative size")
+    shape = _shape(proto)
     if proto.dtype == tensor.DT_STRING:
         return _strings(proto, shape)
     kind = _KINDS.get(proto.dtype)
@@ -112,6 +125,18 @@ def set_array(proto: TensorProto, array: Array) -> None:
         getattr(proto, kind.field).extend(_widened(stored, kind).tolist())
 
 
+def _shape(proto: TensorProto) -> tuple[int, ...]:
+    rank = len(proto.tensor_shape.dim)
+    if rank > MAX_DIMENSIONS:
+        raise UndecodableTensorError(f"a shape of {rank} dimensions; {MAX_DIMENSIONS} are understood")
+    shape = tuple(int(dim.size) for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        raise UndecodableTensorError(f"shape {list(shape)} has a negative size")
+    if _elements(max(1, size) for size in shape) > _MAX_BYTES // _WIDEST:
+        raise UndecodableTensorError(f"shape {list(shape)} is larger than any memory")
+    return shape
+
+
 def _content(content: bytes, kind: _Kind, elements: int) -> Array:
     if len(content) != elements * kind.dtype.itemsize:
         raise UndecodableTensorError(f"tensor_content has {len(content)} bytes, not {elements * kind.dtype.itemsize}")
@@ -140,10 +165,16 @@ def _widened(stored: Array, kind: _Kind) -> Array:
 def _fill(values: Array, elements: int) -> Array:
     if len(values) >= elements:
         return values[:elements]
+    _refuse_repeating(len(values), elements, values.itemsize)
     filled = np.empty(elements, dtype=values.dtype)
     filled[: len(values)] = values
     filled[len(values) :] = values[-1] if len(values) else 0
     return filled
+
+
+def _refuse_repeating(values: int, elements: int, item_bytes: int) -> None:
+    if elements * item_bytes > max(REPEATED_BYTES, REPEATED_TIMES * values * item_bytes):
+        raise UndecodableTensorError(f"{values} values are sent for {elements} elements; send all of them")
 
 
 def _from_stored(stored: Array, dtype: int) -> Array:
@@ -159,17 +190,15 @@ def _to_stored(array: Array, dtype: int) -> Array:
     return np.where(np.isnan(array), 0x7FC0, rounded).astype("<u2")
 
 
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+def _elements(shape: Iterable[int]) -> int:
+    return math.prod(shape)
 
 
 def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
     elements = _elements(shape)
     from_content = proto.tensor_content and elements
     values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
+    _refuse_repeating(len(values), elements, _POINTER)
     last = values[-1] if values else b""
     array = np.empty(elements, dtype=object)
     array[:] = values[:elements] + [last] * (elements - len(values))

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -16,6 +17,8 @@ from proxy.version import VERSION
 UNREACHABLE = "the model server is not reachable"
 HALF_CLOSE_SECONDS = 0.01
 """How long a relayed call's first message waits for the caller's half-close, which a unary call sends along with it."""
+_CONNECTION_ENDED = "Stream removed ("
+"""How gRPC begins the details of calls whose connection ended under them."""
 BACKOFF_CAP = 10
 """The longest wait between tries, as a multiple of the first (Envoy's router has the same cap)."""
 
@@ -39,11 +42,22 @@ class Reply:
 
 @dataclass(slots=True)
 class Target:
-    """One upstream address."""
+    """One upstream address.
+
+    Attributes:
+        address: as configured.
+        connect: makes a channel to it.
+        channel: the one in use.
+        in_flight: calls that it has.
+        silent: whether its last probe went unanswered; others are preferred then.
+        methods: stubs of the channel.
+    """
 
     address: str
+    connect: Callable[[], grpc.aio.Channel]
     channel: grpc.aio.Channel
     in_flight: int = 0
+    silent: bool = False
     methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = field(default_factory=dict)
 
     def connected(self) -> bool:
@@ -100,9 +114,12 @@ class UpstreamPool:
     ) -> None:
         options = _channel_options(config, message_bytes)
         compression = COMPRESSION[config.compression]
-        self.targets = tuple(
-            Target(address, _channel(address, credentials, options, compression)) for address in config.targets
-        )
+        connects = {
+            address: partial(_channel, address, credentials, options, compression) for address in config.targets
+        }
+        self.targets = tuple(Target(address, connect, connect()) for address, connect in connects.items())
+        self._patience = config.default_deadline
+        self._leaving: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
         self._retry: Retry = config.retry
         self._budget = RetryBudget(config.retry.budget, config.retry.budget_refill, config.retry.budget)
         self._clock = clock
@@ -126,7 +143,7 @@ class UpstreamPool:
             wait = self._rng.uniform(0, self._retry.backoff * min(2 ** (attempt - 1), BACKOFF_CAP))
             if attempt >= self._retry.attempts or self._clock() + wait >= deadline:
                 return reply
-            if not self._budget.allows():
+            if not (self._budget.allows() or self._elsewhere(target)):
                 self._retried("budget_exhausted")
                 return reply
             self._retried("retried")
@@ -156,9 +173,23 @@ class UpstreamPool:
             self._ended.clear()
             await self._ended.wait()
 
+    def reconnect(self, target: Target) -> None:
+        """Takes a new connection to a target: what was sent on the old one may be going nowhere, and nobody may say so.
+
+        Calls that are in flight on the old one may still be answered.
+        """
+        old, target.channel = target.channel, target.connect()
+        target.methods.clear()
+        leaving = asyncio.get_running_loop().create_task(old.close(self._patience))
+        self._leaving[old] = leaving
+        leaving.add_done_callback(lambda _: self._leaving.pop(old, None))
+
     async def close(self) -> None:
         """Ends all channels and what is still in flight on them."""
-        await asyncio.gather(*(target.channel.close() for target in self.targets))
+        for leaving in tuple(self._leaving.values()):
+            leaving.cancel()
+        channels = *self._leaving, *(target.channel for target in self.targets)
+        await asyncio.gather(*(channel.close() for channel in channels))
 
     def _left(self, target: Target) -> None:
         target.in_flight -= 1
@@ -177,8 +208,7 @@ class UpstreamPool:
                 answer = await call
             except grpc.aio.AioRpcError as error:
                 reply = failure(error)
-                unanswered = reply.code is grpc.StatusCode.UNAVAILABLE and not reply.initial and not reply.trailing
-                if unanswered and (failing or not target.connected()):
+                if _lost(reply, failing or not target.connected()):
                     return Reply(grpc.StatusCode.UNAVAILABLE, UNREACHABLE), True
                 return reply, False
             initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
@@ -188,13 +218,33 @@ class UpstreamPool:
         finally:
             self._left(target)
 
+    def _elsewhere(self, target: Target) -> bool:
+        """Whether another target can take what one has lost, which is no storm: it gets no call twice."""
+        return any(each is not target and each.connected() and not each.silent for each in self.targets)
+
     def _pick(self, avoid: Target | None) -> Target:
-        """The target with the fewest calls in flight, connected ones first, ties in turn."""
+        """The target with the fewest calls in flight; connected ones that answer first, ties in turn."""
         if len(self.targets) == 1:
             return self.targets[0]
         self._turn = (self._turn + 1) % len(self.targets)
         in_turn = self.targets[self._turn :] + self.targets[: self._turn]
-        return min(in_turn, key=lambda target: (target is avoid, not target.connected(), target.in_flight))
+        return min(
+            in_turn, key=lambda target: (target is avoid, not target.connected(), target.silent, target.in_flight)
+        )
+
+
+def _lost(reply: Reply, down: bool) -> bool:
+    """Whether the connection failed before anything of an answer came; `down`: it was, or is.
+
+    It may be back already, so gRPC's own words count too. It calls the end of a connection that broke its protocol
+    UNKNOWN.
+    """
+    if reply.initial or reply.trailing:
+        return False
+    own = reply.details.startswith(_CONNECTION_ENDED)
+    return (reply.code is grpc.StatusCode.UNAVAILABLE and (down or own)) or (
+        reply.code is grpc.StatusCode.UNKNOWN and own
+    )
 
 
 async def _single(requests: AsyncIterator[bytes]) -> tuple[bytes | None, AsyncIterator[bytes]]:

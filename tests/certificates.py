@@ -55,9 +55,12 @@ class Authority:
         path.write_bytes(self.cert)
         return path
 
-    def server(self, *names: str, key: PrivateKey | None = None) -> Certificate:
+    def server(
+        self, *names: str, key: PrivateKey | None = None, validity: timedelta = timedelta(days=1)
+    ) -> Certificate:
         """A server's certificate for DNS names and addresses; localhost in all its forms when none is given."""
-        return self._issue("server", [_alternative(name) for name in names or ("localhost", "127.0.0.1", "::1")], key)
+        alternatives = [_alternative(name) for name in names or ("localhost", "127.0.0.1", "::1")]
+        return self._issue("server", alternatives, key, validity)
 
     def client(
         self, common_name: str = "", uris: Sequence[str] = (), dns: Sequence[str] = (), expired: bool = False

@@ -59,7 +59,8 @@ def proxy(folder: Path, scene: Scene, answer: str, immune: Sequence[str] = ()) -
     config.write_text(yaml.safe_dump(settings))
     with Child("the proxy", ["-m", "proxy", "serve", "--config", str(config)], folder / "proxy.log") as child:
         addresses = child.wait_for(lambda: _listening(child.output()), START_SECONDS, "listening")
-        child.wait_for(lambda: '"ready"' in child.output() or None, START_SECONDS, "ready")
+        for said in ("ready", "detectors run"):
+            child.wait_for(lambda said=said: f'"{said}"' in child.output() or None, START_SECONDS, said)
         yield addresses, token
 
 

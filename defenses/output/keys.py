@@ -7,7 +7,7 @@ number of rows. Keys of a quantised row (`step`) give near-duplicates within a c
 straddle a boundary; what is left over is what near-duplicate detection and row budgets are for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b, shake_128
 from typing import Any
 
@@ -58,13 +58,17 @@ def row_bytes(inputs: Mapping[str, NDArray[Any]], rows: int, step: float | None 
     """
     if step is not None and not 0.0 < step < float("inf"):
         raise ValueError(f"step is {step}; it has to be a positive number, in the unit of the input")
-    parts: list[list[bytes]] = []
+    shared = blake2b(digest_size=16)  # what all rows have in common, which each of them would hold else
+    parts: list[Iterator[bytes]] = []
     for name, values in sorted(inputs.items()):
         batched = values.ndim > 0 and values.shape[0] == rows
-        pieces = list(values) if batched else [values] * rows
-        parts += [[_framed(repr((name, values.dtype.name, values.shape[batched:])).encode())] * rows]
-        parts += [[_canonical(np.asarray(piece, dtype=values.dtype), step) for piece in pieces]]
-    return [b"".join(row) for row in zip(*parts, strict=True)] if parts else [b""] * rows
+        shared.update(_framed(repr((name, values.dtype.name, values.shape[batched:])).encode()))
+        if batched:
+            parts.append(_each(values, step))
+        else:
+            shared.update(_framed(_canonical(values, step)))
+    head = shared.digest()
+    return [head + b"".join(row) for row in zip(*parts, strict=True)] if parts else [head] * rows
 
 
 def position_keys(keys: NDArray[np.uint64], positions: int) -> NDArray[np.uint64]:
@@ -97,6 +101,11 @@ def _expand(purpose: bytes, keys: NDArray[np.uint64], dtype: str, count: int) ->
 
 def _framed(data: bytes) -> bytes:
     return len(data).to_bytes(8, "little") + data
+
+
+def _each(batch: NDArray[Any], step: float | None) -> Iterator[bytes]:
+    """Row by row, so that not all of them are held at once beside what becomes of them."""
+    return (_canonical(batch[at : at + 1], step) for at in range(len(batch)))
 
 
 def _canonical(values: NDArray[Any], step: float | None) -> bytes:

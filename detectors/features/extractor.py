@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.features.reduce import (
+    BUCKETS,
     FINE,
     GRID,
+    LONG,
     blocks,
     byte_values,
     is_image,
@@ -41,6 +43,9 @@ LARGEST = 1e15
 """Larger numbers are taken for this: the sum of the squares of a long row has to stay within float32."""
 TOGETHER_BYTES = 128 * 2**10
 """Of inputs that are looked at at once: what is made of them is several times as large and has to stay in the cache."""
+MAX_COLUMNS = 64 * BUCKETS
+"""Of all inputs of a request together, as they are projected: those of 64 texts. A feature may have any name, and each
+new name costs a projection."""
 _MAX_PROJECTIONS = 64
 
 Array = NDArray[Any]
@@ -69,6 +74,9 @@ class Extractor:
             inputs: batch-first arrays by name: numeric of any dtype, or object arrays of bytes. Those whose first size
                 is not `rows` say nothing of a row and are left out, as are those without values.
             rows: examples in the request.
+
+        Raises:
+            ValueError: more inputs than can be looked at.
         """
         used = {name: values for name, values in sorted(inputs.items()) if values.ndim and len(values) == rows}
         used = {name: values for name, values in used.items() if values.size}
@@ -77,6 +85,8 @@ class Extractor:
             np.zeros((rows, FINGERPRINT), dtype=np.uint64),
             np.zeros((rows, DIMENSIONS), dtype=np.float32),
         )
+        if sum(map(_columns, used.values())) > MAX_COLUMNS:
+            raise ValueError(f"{len(used)} inputs are more than can be looked at; name those that count")
         row_bytes = sum(values.nbytes for values in used.values()) // rows if rows else 0
         together = max(1, TOGETHER_BYTES // max(1, row_bytes))
         for begin in range(0, rows, together):
@@ -170,6 +180,11 @@ class Extractor:
 
     def _hash(self, what: bytes) -> bytes:
         return blake2b(what, key=self._salt[:64], digest_size=8).digest()
+
+
+def _columns(values: Array) -> int:
+    """How many there are to project, at the most."""
+    return BUCKETS if values.dtype == object else min(LONG, values.size // len(values))
 
 
 def _raw(values: Array) -> Sequence[bytes]:

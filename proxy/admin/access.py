@@ -8,7 +8,6 @@ import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -17,6 +16,7 @@ from proxy.admin.operators import MAX_TOKEN_CHARS, Operators
 from proxy.admin.sessions import Session, SessionTable
 from proxy.config.admin import Admin, Operator
 from proxy.events.schema import AISVS_ACCESS, AccessEvent, stamp
+from proxy.logs import printable
 
 COOKIE = "tensorwall_session"
 SECURE_COOKIE = "__Host-tensorwall_session"
@@ -175,7 +175,7 @@ class Access:
         origin = request.headers.get("Origin")
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
         if site not in ("same-origin", "none") or (
-            origin is not None and urlsplit(origin).netloc != request.headers.get("Host", "")
+            origin is not None and origin.partition("://")[2] != request.headers.get("Host", "")
         ):
             raise Refused(403, "the request comes from another site's page\n")
 
@@ -216,7 +216,7 @@ class Access:
                     "time": stamp(self._wall()),
                     "operator": operator,
                     "address": address,
-                    "what": f"{request.method} {request.path}"[:200],
+                    "what": printable(f"{request.method} {request.path}")[:200],
                     "owasp_aisvs": (AISVS_ACCESS,),
                 }
             )

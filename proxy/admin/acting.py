@@ -1,7 +1,6 @@
 """What operators do about callers: checked, taken, and put into the audit log."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -153,7 +152,7 @@ def _until(kind: str, seconds: object, now: float) -> float | None:
         return None
     if kind not in _LASTING:
         raise Refused(400, f"seconds: is for {' and '.join(_LASTING)}; what {kind} ends stays ended\n")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise Refused(400, "seconds: is a number, or null for until it is ended\n")
     if not 0 < seconds <= MAX_SECONDS:
         raise Refused(400, f"seconds: is more than 0 and at most {MAX_SECONDS:.0f}\n")

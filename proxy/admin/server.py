@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -19,6 +21,8 @@ from proxy.admin.views import Views
 from proxy.config.redact import redact
 from proxy.config.schema import Config
 from proxy.readiness import Readiness
+
+log = logging.getLogger("tensorwall.admin.http")
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -88,6 +92,7 @@ async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = N
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=log,
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
         keepalive_timeout=30,
@@ -109,6 +114,20 @@ async def _listen(runner: web.AppRunner, address: str, tls: ssl.SSLContext | Non
     host, _, port = address.rpartition(":")
     await web.TCPSite(runner, host.strip("[]"), int(port), backlog=_MAX_CONNECTIONS, ssl_context=tls).start()
     return f"{host}:{runner.addresses[0][1]}"
+
+
+_NOT_OURS = HttpProcessingError, web.RequestPayloadError, web.PayloadAccessError, ConnectionResetError
+
+
+class _Defects(logging.Filter):
+    """Keeps out what is the other side's doing: it sent what is no HTTP and was told so, or it went away."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, _NOT_OURS)
+
+
+log.addFilter(_Defects())
 
 
 class _Collected(CollectorRegistry):
@@ -183,6 +202,8 @@ async def _plain_errors(request: web.Request, handler: Callable[[web.Request], A
     except web.HTTPException as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return _error(request, error.status, f"{error.status} {error.reason}\n", allow)
+    except web.RequestPayloadError:
+        return _error(request, 400, "the body cannot be read: its length or encoding is not what the headers say\n", {})
     except Refused as refused:
         return _error(request, refused.status, str(refused), refused.headers)
     return answer

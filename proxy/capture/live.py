@@ -164,7 +164,9 @@ class Live:
         if request.content_type != "application/json":  # a page in somebody's browser cannot send this unasked
             return web.Response(status=415, text="send application/json\n")
         try:
-            model, seconds, salt = _asked(await request.json())
+            model, seconds, salt = _asked(json.loads(await request.read()))
+        except RecursionError:
+            return web.Response(status=400, text="the body is no JSON that can be read\n")
         except ValueError as error:
             return web.Response(status=400, text=f"{error}\n")
         watched = self._watched(model)

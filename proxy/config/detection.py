@@ -26,7 +26,7 @@ class Step(Section):
 
 
 _LADDER = (
-    Step(step="observe", score=1.9, ttl=600),
+    Step(step="observe", score=1.7, ttl=600),
     Step(step="coarsen", score=3, ttl=1800),
     Step(step="throttle", score=5, ttl=3600),
     Step(step="block", score=8, ttl=3600),

@@ -19,12 +19,22 @@ from proxy.config.schema import Config
 _VARIABLE = re.compile(r"\$(\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})")
 MAX_FILE_BYTES = 4 * 2**20
 
+MIN_VALUES = 10_000
+"""Values that any configuration may have. A value that is no alias takes a character or more, so larger files may have
+more. Aliases of aliases could make billions of a few lines."""
+MAX_INTEGER_BITS = 1024
+"""Python writes no larger numbers than of about 14,000 bits in messages; floats end here."""
+
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class ConfigError(Exception):
     """A configuration that cannot be used; `str()` is what the operator reads, one problem a line."""
+
+
+class _TooManyError(Exception):
+    """There are more values than there may be."""
 
 
 @dataclass
@@ -34,9 +44,14 @@ class _Reader:
     environment: Mapping[str, str]
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[tuple[KeyPath, str]] = field(default_factory=list)
+    most: int = 0
+    values: int = 0
 
     def read(self, node: yaml.Node, path: KeyPath = ()) -> Any:
         self.lines[path] = node.start_mark.line + 1
+        self.values += 1
+        if self.values > self.most:
+            raise _TooManyError
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -66,10 +81,18 @@ class _Reader:
         if expanded == text:
             loader = yaml.SafeLoader("")
             try:
-                return loader.construct_object(node, deep=True)
-            except (yaml.YAMLError, ValueError, TypeError):
-                self.problems.append((path, f"{text!r} with the tag {node.tag} is not a plain value; remove the tag"))
+                found = loader.construct_object(node, deep=True)
+            except Exception:  # PyYAML raises anything for a text that its tag does not fit
+                found = None
+                self.problems.append(
+                    (path, f"{text!r:.80} with the tag {node.tag:.80} is not a plain value; remove the tag")
+                )
+            if isinstance(found, int) and found.bit_length() > MAX_INTEGER_BITS:
+                self.problems.append(
+                    (path, f"{text:.20}... is a number larger than any that is meant; write a smaller one")
+                )
                 return None
+            return found
         return expanded
 
     def _variable(self, match: re.Match[str], path: KeyPath) -> str:
@@ -113,9 +136,11 @@ def parse_as(form: type[Model], text: str, environment: Mapping[str, str], sourc
         raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{source}: a mapping is expected; {hint}")
-    reader = _Reader(environment)
+    reader = _Reader(environment, most=max(MIN_VALUES, len(text)))
     try:
         values = reader.read(root)
+    except _TooManyError:
+        raise ConfigError(f"{source}: its aliases make more than {reader.most} values of it; write fewer") from None
     except RecursionError:
         raise ConfigError(f"{source}: an alias refers to itself or the nesting is too deep") from None
     if not reader.problems:

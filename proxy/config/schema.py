@@ -137,12 +137,20 @@ class ServerTls(Section):
         return self
 
 
+class CallersKeepalive(Section):
+    """HTTP/2 pings to callers. A connection whose caller reads nothing any more, or is gone, ends with its calls."""
+
+    interval: PositiveSeconds = Field(default=60.0, description="between pings, in seconds")
+    timeout: PositiveSeconds = Field(default=20.0, description="for a ping's answer, in seconds")
+
+
 class Listen(Section):
     """Where the proxy listens. Port 0 picks a free one; the start-up log line names it."""
 
     grpc: Address = Field(default="0.0.0.0:8600", description="host:port or unix:/path")
     admin: Address = Field(default="127.0.0.1:8601", description="HTTP: metrics, health, configuration")
     tls: ServerTls | None = None
+    keepalive: CallersKeepalive = CallersKeepalive()
     compression: Compression = Field(default="none", description="of replies, for callers that accept it")
 
 

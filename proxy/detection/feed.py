@@ -209,6 +209,7 @@ class Feed:
                     await self._process.ask("take", name, each.recipe)
                 await self._process.ask("keep", list(watched))
                 self._configured, self._look_due = watched, 0.0
+                event(log, logging.INFO, "detectors run", models=len(watched))
         except EndedError:
             pass
         except FailedError as error:

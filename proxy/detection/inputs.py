@@ -11,10 +11,15 @@ from detectors.observation import Features
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
-from proxy.protection.requests import OpenRequest
+from proxy.protection.requests import OpenRequest, features_of
 from proxy.tensors import UndecodableTensorError, to_array
 
 Array = NDArray[Any]
+
+FEW_ROWS = 4096
+LEAST_ROW_BYTES = 8
+"""Of rows whose features are looked at before the model is asked, if there are more of them than FEW_ROWS: the features
+of a row take about 700 bytes."""
 
 _KINDS: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
 
@@ -55,6 +60,9 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
         decoded: the request.
         wanted: names that count; all if there are none. A string tensor of serialized tf.Examples is opened only for
             features that are named.
+
+    Raises:
+        ValueError: a shape is larger than what there is of it.
     """
     request = OpenRequest(decoded, wanted)
     examples = list(request.all_examples)
@@ -72,14 +80,23 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
 
 
 def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) -> Features | None:
-    """Features of a request's rows; None if nothing in it belongs to its rows one by one."""
+    """Features of a request's rows; None if nothing in it belongs to its rows one by one.
+
+    Raises:
+        ValueError: there are many rows of next to nothing, whose features would take far more memory than they do.
+    """
     opened = usable(decoded, wanted)
-    return None if opened is None else extractor(*opened)
+    if opened is None:
+        return None
+    inputs, rows = opened
+    if rows > FEW_ROWS and rows * LEAST_ROW_BYTES > sum(values.nbytes for values in inputs.values()):
+        raise ValueError(f"{rows} rows of fewer than {LEAST_ROW_BYTES} bytes")
+    return extractor(inputs, rows)
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:
     every = [*examples, request.context] if request.context is not None else examples
-    names = set(wanted) or {name for example in every for name in example.features.feature}
+    names = set(wanted) or {name for example in every for name in features_of(example)}
     return {name: _feature(examples, request.context, name) for name in sorted(names)}
 
 
@@ -101,11 +118,17 @@ def _feature(examples: list[Example], context: Example | None, name: str) -> Arr
 
 
 def _own(example: Example, name: str) -> Feature | None:
-    held = example.features.feature
+    held = features_of(example)
     return held[name] if name in held and held[name].WhichOneof("kind") is not None else None
 
 
 def _whole(raw: bytes, rows: int) -> Array:
+    """
+    Raises:
+        ValueError: a shape that claims more rows than there are bytes has none of its own for most of them.
+    """
+    if rows > len(raw):
+        raise ValueError(f"{rows} rows in {len(raw)} bytes")
     made = np.empty(rows, dtype=object)
     made[:] = [raw] * rows
     return made

@@ -186,6 +186,8 @@ def _answers(seen: Sequence[_Seen], settings: Detection) -> list[Answers | None]
     alike: dict[int, list[tuple[int, Array]]] = {}
     for at, each in enumerate(seen):
         call = each.call
+        if each.features is None:  # nothing is made of it, and how many rows it says that it has may be anything
+            continue
         if call.said is not None:
             found[at] = call.said if len(call.said.classes) == each.rows else unknown(each.rows)
             continue

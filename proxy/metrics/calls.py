@@ -47,6 +47,7 @@ class Metrics:
         self._usable = gauge("tensorwall_file_usable", registry)
         self._expiry = gauge("tensorwall_certificate_expiry_timestamp_seconds", registry)
         self.in_flight = gauge("tensorwall_calls_in_flight", registry)
+        self.tasks = gauge("tensorwall_tasks", registry)
         self._dropped = counter("tensorwall_model_labels_dropped", registry)
         gauge("tensorwall_build_info", registry).labels(VERSION).set(1)
         for outcome in RETRY_OUTCOMES:

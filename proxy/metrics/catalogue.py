@@ -51,7 +51,8 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Rows of inference calls by what became of them: admitted, coarsened (by the ladder), limited, refused.",
         ("model", "outcome"),
     ),
-    "tensorwall_calls_in_flight": ("gauge", "Calls being worked on.", ()),
+    "tensorwall_calls_in_flight": ("gauge", "Calls being worked on, and replies that callers have not taken yet.", ()),
+    "tensorwall_tasks": ("gauge", "Tasks of the event loop; with no call in flight always about the same.", ()),
     "tensorwall_refusals": ("counter", "Calls that the proxy itself refused.", ("model", "reason")),
     "tensorwall_unparsable_requests": ("counter", "Requests forwarded although they are no valid message.", ()),
     "tensorwall_input_rows": (

@@ -1,5 +1,6 @@
 """The purifier: another served model, a denoiser, asked before the one that the caller asked."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from defenses.input import InvalidInputError
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensor
 from proxy.config.protection import Purifier
@@ -68,6 +70,7 @@ class PurifierCall:
 
         Raises:
             Rejection: UNAVAILABLE, if it failed and rows may not pass without it.
+            InvalidInputError: the rows are nothing that it could take.
         """
         by = min(deadline, self._clock() + self._settings.timeout)
         reply = await self._upstream.unary(PREDICT, self._request(values), (), by)
@@ -83,10 +86,17 @@ class PurifierCall:
 
     def _request(self, values: Array) -> bytes:
         settings = self._settings
+        if values.ndim == 0:
+            raise InvalidInputError("a scalar has no rows; send a batch, rows first")
+        if values.dtype.name not in _TYPES:
+            raise InvalidInputError(f"{values.dtype.name} cannot be cleaned; send the dtype of the model's signature")
+        if self._shape is not None and math.prod(values.shape[1:]) != math.prod(self._shape):
+            wanted, got = math.prod(self._shape), math.prod(values.shape[1:])
+            raise InvalidInputError(f"a row has {got} values; {wanted} are expected, as {list(self._shape)}")
         message = serving.PredictRequest(output_filter=[settings.gives])
         message.model_spec.name, message.model_spec.signature_name = settings.model, settings.signature
         proto = message.inputs[settings.takes]
-        proto.dtype = _TYPES.get(values.dtype.name, tensor.DT_INVALID)
+        proto.dtype = _TYPES[values.dtype.name]
         proto.tensor_content = b"\0"  # as content, not as typed fields
         set_array(proto, values if self._shape is None else values.reshape(-1, *self._shape))
         raw: bytes = message.SerializeToString()
@@ -100,7 +110,7 @@ class PurifierCall:
             given = to_array(outputs[self._settings.gives])
         except (DecodeError, UndecodableTensorError):
             return None
-        if given.size != values.size or given.dtype != values.dtype or len(given) != len(values):
+        if given.size != values.size or given.dtype != values.dtype or given.shape[:1] != values.shape[:1]:
             return None
         if given.dtype.kind == "f" and not np.isfinite(given).all():
             return None

@@ -4,9 +4,10 @@ An *input* is what a rule names: a Predict input, or a feature of the tf.Example
 MultiInference carry, and that a Predict input may hold serialized.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,9 @@ class OpenRequest:
                 return [b"".join(wanted[key].SerializeToString(deterministic=True) for key in sorted(wanted))]
             return row_bytes(arrays, self.rows, step) if self.rows else []
         shared = _arrays(self.context, names) if self.context is not None else {}
-        return [row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples]
+        # Digests, since every row would hold all of a shared context.
+        rows = (row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples)
+        return [blake2b(row, digest_size=32).digest() for row in rows]
 
     def body(self) -> bytes:
         """The message, with all that was changed."""
@@ -186,18 +189,24 @@ def _array(proto: TensorProto) -> Array:
         raise InvalidInputError(f"the tensor cannot be read: {error}") from None
 
 
+def features_of(example: Example) -> Mapping[str, Feature]:
+    """By name. To look for them in a message that has none would add some hundred bytes to it."""
+    return example.features.feature if example.HasField("features") else {}
+
+
 def _has(example: Example, name: str) -> bool:
-    features = example.features.feature
+    features = features_of(example)
     return name in features and features[name].WhichOneof("kind") is not None
 
 
 def _arrays(example: Example, names: Collection[str] | None) -> dict[str, Array]:
     """One row's features as arrays of one row."""
     found = {}
-    for name in example.features.feature:
-        kind = example.features.feature[name].WhichOneof("kind")
+    features = features_of(example)
+    for name in features:
+        kind = features[name].WhichOneof("kind")
         if kind is not None and (names is None or name in names):
-            values = getattr(example.features.feature[name], kind).value
+            values = getattr(features[name], kind).value
             found[name] = _typed(list(values), kind)[np.newaxis]
     return found
 

@@ -1,5 +1,6 @@
 """State that outlives a call, behind one small protocol: in memory, or in a Redis that several proxies share."""
 
+import time
 from collections.abc import Callable
 
 from proxy.state.base import Store, StoreStats
@@ -33,7 +34,7 @@ async def open_store(
         on_health: told False when a shared store goes away and True when it is back.
     """
     if isinstance(settings, MemoryStoreSettings):
-        return MemoryStore(settings.max_keys)
+        return MemoryStore(settings.max_keys, steady=time.monotonic_ns)
     from proxy.state.redis import RedisStore  # the client is an extra
 
     store = RedisStore(settings, on_latency=on_latency, on_health=on_health)

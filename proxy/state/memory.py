@@ -15,12 +15,19 @@ class MemoryStore:
     Args:
         max_keys: counts kept of each measure; see `proxy.state.tables` for what happens beyond.
         clock: ns since 1970.
+        steady: ns of a clock that never jumps, for rates; `clock` if absent.
     """
 
     healthy = True
 
-    def __init__(self, max_keys: int = 100_000, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        max_keys: int = 100_000,
+        clock: Callable[[], int] = time.time_ns,
+        steady: Callable[[], int] | None = None,
+    ) -> None:
         self._clock = clock
+        self._steady = steady or clock
         self._slots = Slots()
         self._tables: Mapping[Measure, Table] = {
             "backlog": Backlogs(max_keys),
@@ -33,23 +40,25 @@ class MemoryStore:
 
     async def admit(self, descriptors: Sequence[Descriptor]) -> Verdict:
         """See `Store.admit`. There is nothing in it that waits."""
-        now = self._clock()
+        now, steady = self._clock(), self._steady()
         used = []
         admitted = True
         for key, limit, _, need, enforced in descriptors:
-            in_use = self._used[limit.measure](key, limit.capacity, now)
+            at = steady if limit.measure == "backlog" else now
+            in_use = self._used[limit.measure](key, limit.capacity, at)
             used.append(in_use)
             if enforced and in_use + need > limit.capacity:
                 admitted = False
-        lease = self._charge(descriptors, used, now) if admitted else None
+        lease = self._charge(descriptors, used, now, steady) if admitted else None
         return Verdict(admitted, descriptors, used, now, lease)
 
-    def _charge(self, descriptors: Sequence[Descriptor], used: Sequence[int], now: int) -> Lease | None:
+    def _charge(self, descriptors: Sequence[Descriptor], used: Sequence[int], now: int, steady: int) -> Lease | None:
         slots: tuple[str, ...] = ()
         for (key, limit, _, need, _), in_use in zip(descriptors, used, strict=True):
             after = in_use + need
             if after <= limit.capacity:
-                self._put[limit.measure](key, after, limit.capacity, now)
+                at = steady if limit.measure == "backlog" else now
+                self._put[limit.measure](key, after, limit.capacity, at)
                 if limit.measure == "slots":
                     slots += (key,)
         return Lease(slots) if slots else None

@@ -61,7 +61,7 @@ class RedisStore:
         on_latency: Callable[[float], None] | None = None,
         on_health: Callable[[bool], None] | None = None,
     ) -> None:
-        self._local = MemoryStore(settings.max_keys, clock or time.time_ns)
+        self._local = MemoryStore(settings.max_keys, clock or time.time_ns, clock or time.monotonic_ns)
         self._settings = settings
         self._clock = clock
         self._on_latency = on_latency

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensor
 from protos.tensor_pb2 import TensorProto, TensorShapeProto, VariantTensorDataProto
-from proxy.codec import METHODS, claimed_bytes, decode
+from proxy.codec import EXAMPLE_BYTES, METHODS, claimed_bytes, decode
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 CLASSIFY = "/tensorflow.serving.PredictionService/Classify"
@@ -74,7 +74,7 @@ def test_a_shared_context_is_claimed_once_for_each_example() -> None:
     found = decode(CLASSIFY, request.SerializeToString())
     assert found is not None
     assert found.rows == 50
-    assert found.claims["input"] == 50 * shared.context.ByteSize()
+    assert found.claims["input"] == 50 * (EXAMPLE_BYTES + shared.context.ByteSize())
 
 
 def test_multi_inference_goes_by_its_first_task() -> None:

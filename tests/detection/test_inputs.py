@@ -1,13 +1,17 @@
 """Any request becomes arrays of its rows, or says that it has none."""
 
 import numpy as np
+import pytest
 
+from detectors.features import Extractor
 from detectors.observation import NO_CLASS
 from protos import serving_pb2 as serving
+from protos import tensor_pb2 as tensor
 from proxy.codec import decode
 from proxy.config.detection import Detection
 from proxy.detection.answers import answers
-from proxy.detection.inputs import arrays
+from proxy.detection.inputs import arrays, features, usable
+from proxy.detection.sightings import Sighting, observations
 from tests.protection.toy import SERVICE, X, example, predict_request, strings
 
 
@@ -63,3 +67,33 @@ def test_labels_in_any_order_are_the_class() -> None:
     assert lost is not None
     assert lost.classes.tolist() == [NO_CLASS, NO_CLASS], "answers that are not row by row say nothing of a row"
     assert answers(SERVICE + "Classify", b"\xff", 2, Detection()) is None
+
+
+def test_rows_without_values_and_rows_of_next_to_nothing_take_no_memory() -> None:
+    request = serving.PredictRequest()
+    proto = request.inputs["x"]
+    proto.dtype = tensor.DT_FLOAT
+    proto.float_val.append(1)
+    for size in (10**9, 0):
+        proto.tensor_shape.dim.add(size=size)
+    lost: list[tuple[str, int]] = []
+    call = Sighting(0, "a", (), "m", "", SERVICE + "Predict", 10**9, 0, request.SerializeToString(), b"")
+    assert observations([call], Extractor(bytes(16)), Detection(), lambda *said: lost.append(said)) == []
+    assert lost == [("request", 10**9)]
+
+    del proto.tensor_shape.dim[1]  # a value that repeats
+    decoded = decode(SERVICE + "Predict", request.SerializeToString())
+    assert decoded is not None
+    assert usable(decoded, ()) is None
+
+    proto.dtype, proto.tensor_shape.dim[0].size, proto.tensor_content = tensor.DT_UINT8, 10**6, bytes(10**6)
+    decoded = decode(SERVICE + "Predict", request.SerializeToString())
+    assert decoded is not None
+    with pytest.raises(ValueError, match="1000000 rows"):
+        features(decoded, (), Extractor(bytes(16)))
+
+
+def test_so_many_texts_are_not_looked_at() -> None:
+    text = np.array([b"a"], dtype=object)
+    with pytest.raises(ValueError, match="65 inputs"):
+        Extractor(bytes(16))({str(number): text for number in range(65)}, 1)

@@ -93,3 +93,15 @@ def test_a_flood_is_counted_instead_of_written() -> None:
 
 def test_the_level_is_kept() -> None:
     assert written(Log(level="error"), ("quiet", {})) == ""
+
+
+def test_a_caller_that_left_before_its_reply_is_no_error() -> None:
+    class ExecuteBatchError(Exception):
+        """As gRPC's, which it does not publish."""
+
+    stream = io.StringIO()
+    logs.configure(NOTHING, stream)
+    for error in (ExecuteBatchError("the caller is gone"), ValueError("a defect")):
+        logging.getLogger("grpc._cython.cygrpc").error("raised in core", exc_info=error)
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["raised in core"]
+    assert "a defect" in stream.getvalue()

@@ -175,6 +175,7 @@ STABLE = {
     "tensorwall_store_leases_dropped": "counter()",
     "tensorwall_store_seconds": "histogram()",
     "tensorwall_store_up": "gauge()",
+    "tensorwall_tasks": "gauge()",
     "tensorwall_unobserved_rows": "counter(model, reason)",
     "tensorwall_unparsable_requests": "counter()",
     "tensorwall_unshared_rows": "counter(model)",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,8 +111,10 @@ async def test_a_flushed_script_is_sent_again(own_redis: RedisServer) -> None:
         assert store.stats().script_loads == loads + 1
 
 
-async def test_a_full_redis_is_a_redis_that_is_away(own_redis: RedisServer) -> None:
-    ready = limits(RATE)
+@pytest.mark.parametrize("rule", [RATE, BUDGET, {"by": "caller", "in_flight": 5}], ids=["rate", "budget", "in flight"])
+async def test_a_full_redis_is_a_redis_that_is_away(own_redis: RedisServer, rule: dict[str, Any]) -> None:
+    """A script that has written something may go on on a full server: the first write has to be one that is refused."""
+    ready = limits(rule)
     async with redis_store(own_redis) as store:
         own_redis.client().config_set("maxmemory", "1")
         assert (await store.admit(call(ready))).source == "local"

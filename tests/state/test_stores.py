@@ -184,6 +184,17 @@ async def test_a_clock_that_goes_back_locks_nobody_out(kind: str, shared_redis: 
         assert (await store.admit(call(ready, rows=10))).admitted
 
 
+async def test_in_memory_a_rate_does_not_notice_that_the_clock_was_set() -> None:
+    clock, steady = Clock(), Clock()
+    store = MemoryStore(clock=clock, steady=steady)
+    ready = limits({"by": "caller", "rate": "10/s", "burst": 10})
+    for jump in (0, -3600, 7200, -86_400):
+        clock.now += jump * SECOND
+        assert (await store.admit(call(ready, rows=10))).admitted
+        assert not (await store.admit(call(ready))).admitted
+        steady.now += SECOND
+
+
 async def test_the_memory_store_is_bounded_and_says_what_it_forgot() -> None:
     store = MemoryStore(max_keys=1000, clock=Clock())
     ready = limits(

@@ -139,3 +139,27 @@ def test_rows_can_be_added_and_taken_away() -> None:
     set_array(proto, np.array([[1.0, 2], [3, 4], [5, 6]], dtype=np.float32))
     assert [dim.size for dim in proto.tensor_shape.dim] == [3, 2]
     assert list(proto.float_val) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [
+        (tensor.DT_FLOAT, [1] * 33),
+        (tensor.DT_FLOAT, [2**40, 2**40]),
+        (tensor.DT_FLOAT, [2**62, 2**62, 0]),
+        (tensor.DT_FLOAT, [10**8]),
+        (tensor.DT_STRING, [10**8]),
+        (tensor.DT_UINT8, [256 * 2**10 + 1]),
+    ],
+    ids=["33 dimensions", "no memory is so large", "nothing, but so large", "floats", "strings", "bytes"],
+)
+def test_a_few_bytes_become_no_large_array(dtype: tensor.DataType, sizes: list[int]) -> None:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
+    with pytest.raises(UndecodableTensorError):
+        to_array(TensorProto(dtype=dtype, tensor_shape=shape, float_val=[1.0], string_val=[b"a"], int_val=[1]))
+
+
+def test_a_large_array_may_repeat_its_last_value_a_few_times() -> None:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=160_000)])
+    found = to_array(TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=shape, float_val=range(10_000)))
+    assert found[[0, 9_999, 10_000, -1]].tolist() == [0, 9_999, 9_999, 9_999]

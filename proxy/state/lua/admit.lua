@@ -62,8 +62,7 @@ function used_of.lifetime(key)
 end
 
 function used_of.slots(key)
-  redis.call("ZREMRANGEBYSCORE", key, "-inf", now_ms)
-  return redis.call("ZCARD", key)
+  return redis.call("ZCOUNT", key, "(" .. whole(now_ms), "+inf")
 end
 
 local charge = {}
@@ -81,7 +80,8 @@ function charge.lifetime(key, used)
 end
 
 function charge.slots(key, _, lease)
-  redis.call("ZADD", key, now_ms + LEASE_MS, lease)
+  redis.call("ZADD", key, now_ms + LEASE_MS, lease) -- the first to write, so that a full server refuses
+  redis.call("ZREMRANGEBYSCORE", key, "-inf", now_ms)
   redis.call("PEXPIRE", key, LEASE_MS + SLACK_MS)
 end
 
