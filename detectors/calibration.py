@@ -38,6 +38,8 @@ LEAST_SHARED = 8
 FOLDS = 10
 MARGIN = 1.5
 """Decades added to what benign callers reached: thresholds are estimates, and the next ones reach a little further."""
+MUCH = 0.75
+"""And so many more for extraction: those who ask much are few among benign callers, and are looked at most often."""
 _SNAPSHOTS = 12
 """Courses kept of one trace, however often it was read."""
 
@@ -278,7 +280,7 @@ def _levels(observations: Sequence[Observation], profile: Profile, own: Sequence
     for technique in Technique:
         sums = [evidence(strongest[caller, technique].values()) for caller in callers]
         reached = max(-math.log10(profile.rate), float(np.quantile(sums, 1 - profile.rate)))
-        levels[technique.value] = reached + MARGIN
+        levels[technique.value] = reached + MARGIN + (MUCH if technique is Technique.EXTRACTION else 0)
     return levels
 
 
