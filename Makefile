@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-retraining fuzz bench bench-defenses bench-detection-cost drill soak lint types check-protos services format protos constraints clean
+.PHONY: help demo test test-retraining fuzz bench bench-defenses bench-detection-cost bench-retraining drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -27,7 +27,7 @@ test: lint types check-protos services  ## everything that must hold before a ch
 
 RETRAINING := tests/defenses/retraining tests/retrain tests/quarantine
 
-test-retraining: $(VENV)/.dev  ## the tests of retraining, which is begun and not among the checks yet
+test-retraining: $(VENV)/.dev  ## the tests of retraining, which take as long again
 	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING)
 
 fuzz: $(VENV)/.dev  ## 100,000 mutated inputs for whatever reads others' bytes; FUZZ="--inputs N --target NAME" for others (about an hour)
@@ -66,6 +66,9 @@ drill: $(VENV)/.dev  ## attack proxies in front of real models: what is found, w
 bench-detection-cost: $(VENV)/.dev  ## calls a second and CPU time with detection off, in shadow and enforced, and memory (about 15 minutes)
 	@$(BIN)/python -m benchmarks.detection_cost
 	@$(BIN)/python -m benchmarks.detection_cost.memory
+
+bench-retraining: $(VENV)/.dev  ## train by every method for half an hour each, and attack them; goes on where it was (about 6 hours)
+	@$(BIN)/python -m benchmarks.retraining
 
 soak: $(VENV)/.dev  ## an hour of load, cancellations and attack: memory, files, tasks and latency must stay flat (SECONDS=3600)
 	@$(BIN)/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)

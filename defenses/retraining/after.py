@@ -54,3 +54,19 @@ class Publishing(Section):
     textfile: Path | None = Field(
         None, description="of node_exporter's textfile collector, NAME.prom: gets the time of the last success"
     )
+    pushgateway: str | None = Field(None, description="URL of a Pushgateway that gets it, too")
+
+
+class Proxied(Section):
+    """The proxy that will stand before the new version: that is tried behind it, and its benign profile learned anew.
+
+    For that, an embedded model server and a proxy with the same settings for the model run for a while on this machine.
+    """
+
+    config: Path = Field(description="the proxy's configuration")
+    rows: int = Field(100, gt=0, description="attacked through it, at most")
+    queries: int = Field(200, gt=0, le=100_000, description="of the search for each of these rows")
+    profile: Path | None = Field(
+        None, description="file of the model's benign profile, learned anew when a version is published; default: none"
+    )
+    callers: int = Field(1000, gt=0, description="benign callers that are simulated for the profile")

@@ -80,7 +80,8 @@ def pgd(loss: Loss, x: Tensor, ball: Ball, steps: int, step: float, start: Tenso
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(moved)
             value = loss(moved)
-        direction = ball.ascend(tape.gradient(value, moved))
+        # A model without a gradient, such as one that rounds, leaves the attacker where it is, and is no error.
+        direction = ball.ascend(tape.gradient(value, moved, unconnected_gradients="zero"))
         return done + 1, ball.project(moved + step * ball.epsilon * direction, x)
 
     _, moved = tf.while_loop(lambda done, _: done < steps, move, (0, moved))

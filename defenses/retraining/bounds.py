@@ -51,11 +51,17 @@ def worst_logits(layers: Sequence[Any], x: Tensor, y: Tensor, ball: Ball) -> Ten
     high = tf.minimum(x + ball.epsilon, ball.upper)
     for layer in layers[:-1]:
         low, high = _through(layer, low, high)
-    kernel, bias = tf.convert_to_tensor(layers[-1].kernel), _bias(layers[-1])
-    ahead = kernel[tf.newaxis] - tf.gather(tf.transpose(kernel), y)[:, :, tf.newaxis]  # (B, D, C)
+    ahead, constant = differences(layers[-1], y)
     centre, radius = (low + high) / 2, (high - low) / 2
     bound = tf.einsum("bd,bdc->bc", centre, ahead) + tf.einsum("bd,bdc->bc", radius, tf.abs(ahead))
-    return bound + bias - tf.gather(bias, y)[:, tf.newaxis]
+    return bound + constant
+
+
+def differences(last: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The last layer merged with the difference of each logit and the row's own: kernels (B, D, C), biases (B, C)."""
+    kernel, bias = tf.convert_to_tensor(last.kernel), _bias(last)
+    ahead = kernel[tf.newaxis] - tf.gather(tf.transpose(kernel), y)[:, :, tf.newaxis]
+    return ahead, bias - tf.gather(bias, y)[:, tf.newaxis]
 
 
 def certified(layers: Sequence[Any], x: Tensor, y: Tensor, ball: Ball) -> Tensor:
@@ -64,15 +70,45 @@ def certified(layers: Sequence[Any], x: Tensor, y: Tensor, ball: Ball) -> Tensor
     return tf.reduce_max(others, axis=-1) < 0
 
 
-def _through(layer: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(layer, _NOTHING):
-        return low, high
+def does_nothing(layer: Any) -> bool:
+    """Whether a layer hands on what it gets, in inference."""
+    idle = isinstance(layer, keras.layers.Activation) and _activation(layer) == "linear"
+    return idle or isinstance(layer, _NOTHING)
+
+
+def is_relu(layer: Any) -> bool:
+    """Whether a layer is a ReLU and nothing else."""
+    bent = isinstance(layer, keras.layers.Activation) and _activation(layer) == "relu"
+    return bent or isinstance(layer, keras.layers.ReLU)
+
+
+def ends_in_relu(layer: Any) -> bool:
+    """Whether a ReLU follows on what a layer computes."""
+    return isinstance(layer, keras.layers.Dense | keras.layers.Conv2D) and _activation(layer) == "relu"
+
+
+def linear(layer: Any, values: Tensor) -> Tensor:
+    """What a layer computes before its activation."""
+    if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
+        return _linear(layer, values, tf.convert_to_tensor(layer.kernel)) + _bias(layer)
+    return layer(values)
+
+
+def affine(layer: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The interval of what a layer computes before its activation."""
     if not isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
         return layer(low), layer(high)  # these never fall when their input grows
     centre, radius = (low + high) / 2, (high - low) / 2
     kernel = tf.convert_to_tensor(layer.kernel)
     centre, radius = _linear(layer, centre, kernel) + _bias(layer), _linear(layer, radius, tf.abs(kernel))
-    return layer.activation(centre - radius), layer.activation(centre + radius)
+    return centre - radius, centre + radius
+
+
+def _through(layer: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(layer, _NOTHING):
+        return low, high
+    low, high = affine(layer, low, high)
+    return (tf.nn.relu(low), tf.nn.relu(high)) if ends_in_relu(layer) else (low, high)
 
 
 def _linear(layer: Any, values: Tensor, kernel: Tensor) -> Tensor:

@@ -71,6 +71,10 @@ def markdown(card: dict[str, Any]) -> str:
     lines += ["", f"Expected calibration error: {own['calibration_error']:.3f}."]
     if own["membership_advantage"] is not None:
         lines.append(f"Membership advantage of an attacker who sees confidences: {own['membership_advantage']:+.3f}.")
+    if (private := card["training"].get("privacy")) is not None:
+        lines.append(f"({private['epsilon']:.2f}, {private['delta']:g})-differentially private for each training row.")
+    for finding in card["training"].get("captured", {}).get("findings", ()):
+        lines.append(f"Poison in rows of callers, let in by the job: {finding['who']}: {finding['text']}.")
     lines += ["", "## Gates", ""]
     lines += [
         f"- {each['gate']}: {'passed' if each['passed'] else 'refused'}; {each['reason']}" for each in card["gates"]

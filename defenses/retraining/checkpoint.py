@@ -32,6 +32,7 @@ class Progress:
         unimproved: checks since.
         guarded: whether catastrophic overfitting was found, and several steps take the place of the single one.
         ended: why the run ended, or an empty text.
+        key: the secret of the sampling and the noise, where there is privacy; a checkpoint is for its owner only.
     """
 
     step: int = 0
@@ -44,6 +45,7 @@ class Progress:
     unimproved: int = 0
     guarded: bool = False
     ended: str = ""
+    key: str = "00" * 16
     best: Arrays = field(default_factory=dict)
 
 
@@ -53,6 +55,7 @@ def write(path: Path, digest: str, progress: Progress, variables: Mapping[str, N
     head = np.array(json.dumps({"digest": digest, **values}))
     best = {f"best/{name}": array for name, array in progress.best.items()}
     partial = path.with_name(f".{path.name}.unfinished")
+    partial.touch(mode=0o600)
     with partial.open("wb") as file:
         np.savez(file, head=head, **{f"now/{name}": array for name, array in variables.items()}, **best)  # type: ignore[arg-type]
         file.flush()

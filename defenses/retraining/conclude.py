@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from defenses.retraining import data, live, model
-from defenses.retraining.card import card_of, write_card
-from defenses.retraining.data import Datasets, Form, Rows
-from defenses.retraining.evaluation import Evaluation, Material, Plan, evaluate
+from defenses.retraining import live, model
+from defenses.retraining.card import FOLDER, JSON, card_of, write_card
+from defenses.retraining.data import Datasets, Rows
+from defenses.retraining.deployment import Deployment, DeploymentError
+from defenses.retraining.evaluation import Material, Plan, evaluate
 from defenses.retraining.export import export_like
-from defenses.retraining.gates import Decision, judge, passed
+from defenses.retraining.gates import Decision, as_json, judge, passed
 from defenses.retraining.job import Job
 from defenses.retraining.live import LiveError
 from defenses.retraining.model import Classifier
 from defenses.retraining.publish import PublishError, Versions, publishing
-from defenses.retraining.report import write_report
+from defenses.retraining.report import HTML, write_report
 from defenses.retraining.robustness.ensemble import Effort
 from defenses.retraining.robustness.subject import of_classifier, of_saved_model
-from defenses.retraining.schedule import note_success, stamp
+from defenses.retraining.schedule import ScheduleError, note_success, push_success, stamp
 from defenses.retraining.signatures import SignatureError, read_signatures
 from defenses.retraining.sources import ModelSource
 from defenses.retraining.trained import Trained
@@ -34,6 +35,8 @@ from defenses.retraining.warmup import write_warmup
 MEMBERS = 1000
 """Training rows for membership inference, at most."""
 Say = Callable[[str], None]
+Learn = Callable[[Path], Callable[[], str]]
+"""Learns a version's benign profile, and gives what writes it."""
 
 
 @dataclass(frozen=True)
@@ -56,58 +59,119 @@ class Conclusion:
 
 
 def conclude(
-    job: Job, trained: Trained, rows: Datasets, *, dry_run: bool = False, say: Say = lambda _: None
+    job: Job,
+    trained: Trained,
+    rows: Datasets,
+    *,
+    dry_run: bool = False,
+    deployment: Deployment | None = None,
+    say: Say = lambda _: None,
 ) -> Conclusion:
     """Evaluates, judges and publishes a candidate. `job.publish` must be there.
+
+    A run that was killed after its publication finds its version served, and publishes no second one.
 
     Args:
         job: with sections `evaluate`, `gates` and `publish`.
         trained: what the training left.
         rows: of the job.
         dry_run: do all but publish.
+        deployment: tries models behind the proxy, and learns the new benign profile.
         say: told of each step.
 
     Raises:
-        DataError, EnsembleError, LiveError, ModelError, PublishError, ScheduleError, SignatureError, SubjectError: with
-            the remedy.
+        DataError, DeploymentError, EnsembleError, LiveError, ModelError, PublishError, SignatureError, SubjectError:
+            with the remedy.
     """
     assert job.publish is not None
-    source = ModelSource(file=trained.candidate, gives=job.model.gives, input=job.model.input, range=job.model.range)
-    classifier = model.load(source)
+    training = json.loads(trained.manifest.read_text())
     with _versions(job.publish.base, dry_run) as versions:
         folder = versions.newest()
-        material, plan = _material(job, rows, classifier), _plan(job)
-        low, high = job.model.range
-        served = evaluate(
-            of_saved_model("served", folder, output=job.publish.output, low=low, high=high),
-            material,
-            plan,
-            job.seed,
-            say=say,
-        )
-        candidate = evaluate(
-            of_classifier("candidate", classifier), material, plan, job.seed, transferred=served.adversarial, say=say
-        )
-        made = job.output / "export"
-        decisions = _judged(job, candidate, served, folder, classifier, material, made)
-        for each in decisions:
-            say(f"{'passed' if each.passed else 'refused'} by the gate of {each.gate}: {each.reason}")
-        card = card_of(
-            job.name, stamp(time.time()), json.loads(trained.manifest.read_text()), candidate, served, decisions
-        )
-        version = None
-        if passed(decisions) and not dry_run:
-            version, complaints = _published(job, versions, lambda aside: _complete(job, made, aside, card, material))
-            if complaints:
-                decisions.append(Decision("live metrics", False, " ".join(complaints)))
-            elif job.publish.textfile is not None:
-                note_success(job.publish.textfile, job.name, time.time())
-        outcome = _outcome(decisions, folder, version)
-        report = write_report(
-            job.output, card, candidate, served, decisions, outcome, material.rows, _history(trained.metrics)
-        )
+        if _weights_of(folder) == training.get("weights", ""):
+            return _served_already(job, versions, folder, dry_run, _learning(job, deployment, rows))
+        return _judged_and_published(job, trained, training, rows, versions, folder, dry_run, deployment, say)
+
+
+def _judged_and_published(
+    job: Job,
+    trained: Trained,
+    training: dict[str, Any],
+    rows: Datasets,
+    versions: Versions,
+    folder: Path,
+    dry_run: bool,
+    deployment: Deployment | None,
+    say: Say,
+) -> Conclusion:
+    source = ModelSource(file=trained.candidate, gives=job.model.gives, input=job.model.input, range=job.model.range)
+    classifier = model.load(source)
+    material, plan, made = _material(job, rows), _plan(job), job.output / "export"
+    low, high = job.model.range
+    output = job.publish.output if job.publish is not None else None
+    served_subject = of_saved_model("served", folder, output=output, low=low, high=high)
+    served = evaluate(served_subject, material, plan, job.seed, say=say)
+    candidate = evaluate(
+        of_classifier("candidate", classifier), material, plan, job.seed, transferred=served.adversarial, say=say
+    )
+    unlike = _exported(folder, classifier, material, made)
+    if deployment is not None and unlike is None:
+        served = deployment.attacked(served, folder, material)
+        candidate = deployment.attacked(candidate, made, material)
+    promised = read_signatures(folder)
+    decisions = judge(candidate, served, promised if unlike else read_signatures(made), promised, job.gates)
+    if unlike is not None:
+        decisions[-1] = Decision("signatures", False, f"callers would notice: {unlike}.")
+    for each in decisions:
+        say(f"{'passed' if each.passed else 'refused'} by the gate of {each.gate}: {each.reason}")
+    card = card_of(job.name, stamp(time.time()), training, candidate, served, decisions)
+
+    def reported(outcome: str) -> Path:
+        history = _history(trained.metrics)
+        return write_report(job.output, card, candidate, served, decisions, outcome, material.rows, history)
+
+    version, noted = None, ""
+    if passed(decisions) and not dry_run:
+        learn = _learning(job, deployment, rows)
+        write_profile = None if learn is None else learn(made)
+        reported(f"Passed every gate; to be published in place of {folder}.")  # should this run be killed on the way
+        version, complaints = _published(job, versions, lambda aside: _complete(job, made, aside, card, material))
+        if complaints:
+            decisions.append(Decision("live metrics", False, " ".join(complaints)))
+        else:
+            noted = _noted(job, write_profile)
+    outcome = _outcome(decisions, folder, version) + noted
+    card["gates"] = as_json(decisions)
+    report = reported(outcome)
     shutil.rmtree(made, ignore_errors=True)
     return Conclusion(decisions, outcome, report, version, passed(decisions))
+
+
+def _weights_of(version: Path) -> str | None:
+    """SHA-256 of the weights of a version that was published from here; None of any other."""
+    try:
+        card = json.loads((version / FOLDER / JSON).read_text())
+        return str(card["training"]["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _learning(job: Job, deployment: Deployment | None, rows: Datasets) -> Learn | None:
+    if deployment is None or job.proxy is None or job.proxy.profile is None:
+        return None
+    return lambda folder: deployment.profile(folder, rows.validation.x)
+
+
+def _served_already(job: Job, versions: Versions, folder: Path, dry_run: bool, learn: Learn | None) -> Conclusion:
+    decisions, version = list[Decision](), folder
+    outcome = f"These very weights are served already, as {folder}."
+    if not dry_run:
+        complaints = _watched(job, versions, folder)
+        if complaints:
+            decisions.append(Decision("live metrics", False, " ".join(complaints)))
+            outcome = f"Refused by live metrics; {folder} was withdrawn."
+        else:
+            outcome += _noted(job, None if learn is None else learn(folder))
+    return Conclusion(decisions, outcome, job.output / HTML, version if passed(decisions) else None, passed(decisions))
 
 
 @contextmanager
@@ -121,14 +185,11 @@ def _versions(base: Path, dry_run: bool) -> Iterator[Versions]:
         yield versions
 
 
-def _material(job: Job, rows: Datasets, classifier: Classifier) -> Material:
+def _material(job: Job, rows: Datasets) -> Material:
     rng = np.random.default_rng([job.seed, 1])
     judged = _some(rows.test if rows.test is not None else rows.validation, job.evaluate.rows, rng)
     members = _some(rows.train, min(MEMBERS, len(judged)), rng)
-    captured = None
-    if job.evaluate.captured is not None:
-        form = Form(classifier.shape, classifier.classes, classifier.lower, classifier.upper)
-        captured = data.read(job.evaluate.captured, form, "evaluate.captured")
+    captured = rows.captured
     return Material(
         judged.x,
         judged.y,
@@ -154,24 +215,14 @@ def _plan(job: Job) -> Plan:
     )
 
 
-def _judged(
-    job: Job,
-    candidate: Evaluation,
-    served: Evaluation,
-    folder: Path,
-    classifier: Classifier,
-    material: Material,
-    made: Path,
-) -> list[Decision]:
-    """All gates' decisions; the candidate is exported to `made` on the way."""
+def _exported(folder: Path, classifier: Classifier, material: Material, made: Path) -> str | None:
+    """Exports the candidate to `made`; why it cannot take the served model's place, or None."""
     shutil.rmtree(made, ignore_errors=True)
-    promised = read_signatures(folder)
     try:
         export_like(folder, classifier, material.rows, made)
     except SignatureError as error:
-        others = judge(candidate, served, promised, promised, job.gates)[:-1]
-        return [*others, Decision("signatures", False, f"callers would notice: {error}.")]
-    return judge(candidate, served, read_signatures(made), promised, job.gates)
+        return str(error)
+    return None
 
 
 def _complete(job: Job, made: Path, aside: Path, card: dict[str, Any], material: Material) -> None:
@@ -182,22 +233,50 @@ def _complete(job: Job, made: Path, aside: Path, card: dict[str, Any], material:
 
 def _published(job: Job, versions: Versions, write: Callable[[Path], None]) -> tuple[Path | None, list[str]]:
     """The version's folder, or why it was withdrawn again."""
+    before = _live(job)
+    version = versions.publish(write)
+    complaints = _watched(job, versions, version, before)
+    return (None if complaints else version), complaints
+
+
+def _live(job: Job) -> live.Reading | None:
+    watch = job.publish.watch if job.publish is not None else None
+    return None if watch is None else live.read(watch.metrics, job.name, os.environ.get("TENSORWALL_ADMIN_TOKEN"))
+
+
+def _watched(job: Job, versions: Versions, version: Path, before: live.Reading | None = None) -> list[str]:
+    """Why callers are worse off with a version, which is then withdrawn; empty if they are not, or nobody looks."""
     watch = job.publish.watch if job.publish is not None else None
     if watch is None:
-        return versions.publish(write), []
-    token = os.environ.get("TENSORWALL_ADMIN_TOKEN")
-    before = live.read(watch.metrics, job.name, token)
-    version = versions.publish(write)
-    time.sleep(watch.seconds)
+        return []
     try:
-        after = live.read(watch.metrics, job.name, token).since(before)
-        complaints = live.worse(before, after, watch.failed_share, watch.slower)
+        before = before or _live(job)
+        time.sleep(watch.seconds)
+        now = _live(job)
+        assert before is not None
+        assert now is not None
+        complaints = live.worse(before, now.since(before), watch.failed_share, watch.slower)
     except LiveError as error:
         complaints = [f"nobody can say how callers fare: {error}."]
-    if not complaints:
-        return version, []
-    versions.withdraw(int(version.name))
-    return None, complaints
+    if complaints:
+        versions.withdraw(int(version.name))
+    return complaints
+
+
+def _noted(job: Job, write_profile: Callable[[], str] | None) -> str:
+    """Tells the world of a success. What fails here undoes nothing, and is told as well."""
+    assert job.publish is not None
+    now, told = time.time(), list[str]()
+    try:
+        if write_profile is not None:
+            told.append(write_profile())
+        if job.publish.textfile is not None:
+            note_success(job.publish.textfile, job.name, now)
+        if job.publish.pushgateway is not None:
+            push_success(job.publish.pushgateway, job.name, now)
+    except (DeploymentError, ScheduleError) as error:
+        told.append(f"Yet {error}.")
+    return "".join(f" {each}" for each in told)
 
 
 def _outcome(decisions: list[Decision], served: Path, version: Path | None) -> str:

@@ -41,11 +41,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Datasets:
-    """The rows of a job; `test` is None if it names none."""
+    """The rows of a job; `test` is None if it names none, and so are `captured`, the rows of callers to judge by."""
 
     train: Rows
     validation: Rows
     test: Rows | None
+    captured: Rows | None = None
 
 
 @dataclass(frozen=True)

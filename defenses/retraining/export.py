@@ -42,12 +42,16 @@ def export_like(served: Path, classifier: Classifier, rows: Rows, folder: Path) 
     if unknown:
         raise SignatureError(f"{served}: signature {unknown[0]} cannot be run, so it cannot be rebuilt")
     module = tf.Module()
-    module.model = classifier.whole
+    # Keras' own variables come twice in a SavedModel, and of these TensorFlow Serving restores the ones not in use.
+    module.weights = [variable.value for variable in classifier.whole.variables]
     built = {
         name: _rebuilt(name, signature, loaded.signatures[name], classifier, rows)
         for name, signature in promised.items()
     }
-    tf.saved_model.save(module, str(folder), signatures=built)
+    try:
+        tf.saved_model.save(module, str(folder), signatures=built)
+    except (AssertionError, ValueError) as error:
+        raise SignatureError(f"the retrained model cannot be exported: {str(error).strip().splitlines()[0]}") from None
     _name_methods(folder, {name: signature.method for name, signature in promised.items()})
     wrong = differences(promised, read_signatures(folder))
     if wrong:

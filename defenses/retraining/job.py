@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from defenses.retraining.after import Evaluating, Publishing, Requirements
-from defenses.retraining.recipes import Awp, Ibp, Method
+from defenses.retraining.after import Evaluating, Proxied, Publishing, Requirements
+from defenses.retraining.recipes import Awp, Bounded, Method
 from defenses.retraining.section import Positive, Section
 from defenses.retraining.sources import Data, ModelSource
 
@@ -64,6 +64,14 @@ class Training(Section):
     xla: bool = Field(False, description="compile attack and gradients with XLA")
 
 
+class Privacy(Section):
+    """DP-SGD (Abadi et al. 2016, arXiv:1607.00133): what the weights tell about any one training row is bounded."""
+
+    noise: Positive = Field(description="standard deviation of the noise on a step's sum of gradients, in clips")
+    clip: Positive = Field(1.0, description="bound of the length of a row's gradient")
+    delta: float = Field(1e-5, gt=0, lt=1, description="of the (epsilon, delta) that is stated at the end")
+
+
 class Job(Section):
     """The top level of job.yaml."""
 
@@ -72,6 +80,7 @@ class Job(Section):
     data: Data
     method: Method
     awp: Awp | None = None
+    privacy: Privacy | None = Field(None, description="absent: no differential privacy")
     norm: Literal["inf", "2"] = "inf"
     epsilon: Epsilon
     training: Training
@@ -85,15 +94,29 @@ class Job(Section):
     publish: Publishing | None = Field(
         None, description="absent: the candidate is trained, and neither judged nor published"
     )
+    proxy: Proxied | None = Field(None, description="absent: the model is judged by itself alone")
 
     @model_validator(mode="after")
     def _fits(self) -> "Job":
-        if isinstance(self.method, Ibp) and self.norm != "inf":
+        if isinstance(self.method, Bounded) and self.norm != "inf":
             raise ValueError("interval bounds are for `norm: inf`; write that, or take another method")
         low, high = self.model.range
         if self.norm == "inf" and self.epsilon.value > high - low:
             raise ValueError(
                 f"epsilon {self.epsilon.value} is larger than the inputs' range [{low}, {high}], whose unit it has"
+            )
+        if self.privacy is not None and (self.awp is not None or self.strategy == "multi_worker"):
+            raise ValueError(
+                "privacy goes neither with awp, whose perturbation depends on all rows of a step, nor with several "
+                "workers, who would have to share the secret of the noise; leave one out"
+            )
+        if self.proxy is not None and self.publish is None:
+            raise ValueError("the section proxy says how a candidate is judged; it needs the section publish")
+        judged_by = getattr(self.evaluate.captured, "file", None)
+        if self.data.captured is not None and self.data.captured.file == judged_by:
+            raise ValueError(
+                f"{judged_by} is named by data.captured and by evaluate.captured: rows that were trained on judge "
+                "nothing; name two files"
             )
         if self.epsilon.start > self.epsilon.value:
             raise ValueError(
@@ -103,7 +126,7 @@ class Job(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of all that decides the trained weights: a checkpoint belongs to one digest."""
-        decides = {"model", "data", "method", "awp", "norm", "epsilon", "training", "seed"}
+        """SHA-256, in hexadecimal, of all in the job that decides the trained weights."""
+        decides = {"model", "data", "method", "awp", "privacy", "norm", "epsilon", "training", "seed"}
         values = self.model_dump(mode="json", include=decides)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

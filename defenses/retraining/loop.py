@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from defenses.retraining import attacks, bounds, checkpoint, optimizer, recipes
+from defenses.retraining import attacks, bounds, checkpoint, crown, optimizer, privacy, recipes, sampling
 from defenses.retraining.checkpoint import Progress
-from defenses.retraining.data import Rows
+from defenses.retraining.data import Datasets
 from defenses.retraining.job import Job
 from defenses.retraining.methods import method_of
 from defenses.retraining.model import Classifier
@@ -36,15 +37,21 @@ class Loop:
     """
 
     def __init__(
-        self, job: Job, classifier: Classifier, train: Rows, validation: Rows, strategy: Any, chief: bool
+        self, job: Job, classifier: Classifier, rows: Datasets, strategy: Any, chief: bool, digest: str
     ) -> None:
-        """Raises TrainingError if the batch does not fit the rows or the replicas, or the method the network."""
-        self._job, self._classifier, self._train, self._chief = job, classifier, train, chief
-        self._validation = validation.take(slice(job.training.check.rows))
+        """A checkpoint of the same `digest` is gone on from.
+
+        Raises:
+            TrainingError: the batch does not fit the rows or the replicas, or the method the network.
+        """
+        train = rows.train
+        self._job, self._classifier, self._train, self._chief, self._digest = job, classifier, train, chief, digest
+        self._validation = rows.validation.take(slice(job.training.check.rows))
         self._per_epoch = len(train) // job.training.batch
         self._steps = self._per_epoch * job.training.epochs
-        self._certify = isinstance(job.method, recipes.Ibp)
-        self._refuse(strategy.num_replicas_in_sync)
+        self._replicas = strategy.num_replicas_in_sync
+        self._certify = isinstance(job.method, recipes.Bounded)
+        self._refuse(self._replicas)
         with strategy.scope():
             self._stepper = Stepper(job, classifier, strategy)
         self.progress = Progress()
@@ -76,6 +83,15 @@ class Loop:
         """Of the whole run."""
         return self._steps
 
+    @property
+    def spent(self) -> privacy.Spent | None:
+        """The privacy that the steps done have spent; None without."""
+        wanted = self._job.privacy
+        if wanted is None:
+            return None
+        rate = self._job.training.batch / len(self._train)
+        return privacy.spent(rate, wanted.noise, self.progress.step, wanted.delta)
+
     def remove_checkpoint(self) -> None:
         """So that the next run of the job starts anew."""
         if self._chief:
@@ -87,14 +103,27 @@ class Loop:
             raise TrainingError(f"training.batch: {batch} rows a step are more than the {len(self._train)} to train on")
         if batch % replicas:
             raise TrainingError(f"training.batch: {batch} rows cannot be shared evenly by {replicas} replicas")
-        if self._certify and (reason := bounds.unsupported(self._classifier.network.layers)):
+        bounded = crown if isinstance(self._job.method, recipes.CrownIbp) else bounds
+        if self._certify and (reason := bounded.unsupported(self._classifier.network.layers)):
             raise TrainingError(f"method: there are no interval bounds for this model: {reason}; take another method")
+        if self._job.privacy is not None and _mixes_rows(self._classifier.whole):
+            raise TrainingError(
+                "privacy: the model normalises over the rows of a batch, so that no row's gradient is its own; take "
+                "LayerNormalization or GroupNormalization instead"
+            )
 
     def _resume(self) -> None:
-        found = checkpoint.read(self._checkpoint, self._job.digest)
+        found = checkpoint.read(self._checkpoint, self._digest)
         if found is not None:
             self.progress, values = found
             self._assign(values)
+        elif self._job.privacy is not None:
+            self.progress.key = sampling.new_key()
+        batch, rows = self._job.training.batch, len(self._train)
+        if self._job.privacy is None:
+            self._sampled = sampling.shuffled(self._job.seed, rows, batch)
+        else:
+            self._sampled = sampling.poisson(self.progress.key, rows, batch, self._replicas)
         if self._chief:
             lines = self._metrics.read_text().splitlines() if self._metrics.exists() else []
             kept = [line for line in lines if _step_of(line) <= self.progress.step] if found else []
@@ -108,32 +137,25 @@ class Loop:
 
     def _advance(self, step: Callable[..., Any], clock: float) -> None:
         now, job = self.progress, self._job
-        epoch, place = divmod(now.step, self._per_epoch)
-        rows = self._order(epoch)[place * job.training.batch : (place + 1) * job.training.batch]
+        rows, present = self._sampled(now.step)
         epsilon, rate = self._epsilon(), optimizer.rate(job.training.optimizer, now.step, self._steps)
         numbers = (tf.constant(now.step), *(tf.constant(value, tf.float32) for value in (epsilon, rate, clock)))
-        perturb = job.awp is not None and epoch >= job.awp.from_epoch
-        loss, right, seconds = step(
-            tf.constant(self._train.x[rows]), tf.constant(self._train.y[rows]), *numbers, perturb
-        )
+        perturb = job.awp is not None and now.step // self._per_epoch >= job.awp.from_epoch
+        x, y, key = self._train.x[rows], self._train.y[rows], np.frombuffer(bytes.fromhex(now.key[:16]), np.int32)
+        loss, right, seconds = step(*map(tf.constant, (x, y, present, key)), *numbers, perturb)
         if not np.isfinite(loss):
             raise TrainingError(f"the loss of step {now.step} is {loss:g}; lower training.optimizer.learning_rate")
         now.step, now.seconds = now.step + 1, float(seconds)
-        now.loss, now.right, now.rows = now.loss + float(loss), now.right + float(right), now.rows + len(rows)
+        now.loss, now.right, now.rows = now.loss + float(loss), now.right + float(right), now.rows + int(present.sum())
         if now.step == self._steps:
             now.ended = "epochs"
         elif job.training.seconds is not None and now.seconds >= job.training.seconds:
             now.ended = "seconds"
         if now.ended or now.step % self._per_epoch == 0:
-            rates = {"loss": now.loss / now.rows, "accuracy": now.right / now.rows}
+            seen = max(now.rows, 1)
+            rates = {"loss": now.loss / seen, "accuracy": now.right / seen}
             self._record("epoch", **rates, epsilon=epsilon, learning_rate=rate)
             now.loss, now.right, now.rows = 0.0, 0.0, 0
-
-    def _order(self, epoch: int) -> Any:
-        if getattr(self, "_ordered", (-1,))[0] != epoch:
-            generator = np.random.default_rng([self._job.seed, 1, epoch])
-            self._ordered = (epoch, generator.permutation(len(self._train)))
-        return self._ordered[1]
 
     def _epsilon(self) -> float:
         schedule = self._job.epsilon
@@ -202,7 +224,7 @@ class Loop:
     def _save(self) -> None:
         if self._chief:
             values = {name: _array(variable) for name, variable in self._stepper.variables.items()}
-            checkpoint.write(self._checkpoint, self._job.digest, self.progress, values)
+            checkpoint.write(self._checkpoint, self._digest, self.progress, values)
 
     def _assign(self, values: checkpoint.Arrays) -> None:
         for name, value in values.items():
@@ -214,6 +236,14 @@ class Loop:
             head = {"kind": kind, "step": now.step, "epoch": now.step / self._per_epoch, "seconds": now.seconds}
             with self._metrics.open("a") as file:
                 file.write(json.dumps(head | values) + "\n")
+
+
+def _mixes_rows(model: Any) -> bool:
+    """Whether a row's answer in training depends on the rows beside it."""
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization) or _mixes_rows(layer)
+        for layer in getattr(model, "layers", ())
+    )
 
 
 def _array(variable: Any) -> Any:

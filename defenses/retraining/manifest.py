@@ -12,6 +12,7 @@ import numpy as np
 
 from defenses.retraining.data import Datasets, Rows
 from defenses.retraining.job import Job
+from defenses.retraining.model import Classifier
 
 
 def write(path: Path, job: Job, rows: Datasets, results: dict[str, Any]) -> None:
@@ -30,14 +31,34 @@ def write(path: Path, job: Job, rows: Datasets, results: dict[str, Any]) -> None
     partial.replace(path)
 
 
+def digest(job: Job, rows: Datasets) -> str:
+    """SHA-256, in hexadecimal, of what decides a run's weights: the job's part, and what its files hold now."""
+    found = hashlib.sha256(job.digest.encode())
+    for file in (job.model.file, job.model.weights):
+        if file is not None and file.is_file():
+            found.update(sha256(file).encode())
+    for part in (rows.train, rows.validation):
+        found.update(np.ascontiguousarray(part.x).tobytes())
+        found.update(np.ascontiguousarray(part.y).tobytes())
+    return found.hexdigest()
+
+
 def sha256(file: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def weights_sha256(classifier: Classifier) -> str:
+    """Of a model's weights, in hexadecimal: files of the same model differ by the time at which they were written."""
+    digest = hashlib.sha256()
+    for weight in classifier.whole.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
 def _parts(rows: Datasets) -> dict[str, Rows]:
-    parts = {"train": rows.train, "validation": rows.validation, "test": rows.test}
+    parts = {"train": rows.train, "validation": rows.validation, "test": rows.test, "captured": rows.captured}
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -52,7 +73,7 @@ def _summary(rows: Rows) -> dict[str, Any]:
 def _model_files(job: Job) -> Iterator[Path]:
     """The model's, and the modules of what is imported by path."""
     yield from (file for file in (job.model.file, job.model.weights) if file is not None)
-    sources = (job.data.train, job.data.validation, job.data.test)
+    sources = (job.data.train, job.data.validation, job.data.test, job.evaluate.captured)
     for path in (job.model.factory, *(getattr(source, "path", None) for source in sources)):
         spec = None if path is None else importlib.util.find_spec(path.partition(":")[0])
         if spec is not None and spec.origin is not None and Path(spec.origin).is_file():

@@ -79,6 +79,8 @@ def load(source: ModelSource) -> Classifier:
             f"inputs of shape {(None, *shape)} and outputs of shape {answers} are not those of a classifier: "
             "rows of a fixed shape, and one number for each of at least two classes"
         )
+    if any(getattr(layer, "compute_dtype", None) == "float16" for layer in model.layers):
+        raise ModelError("float16 loses small gradients; give the layers the dtype policy mixed_bfloat16, or float32")
     if not model.trainable_variables:
         raise ModelError("no weight of the model can be trained; set `trainable` of its layers")
     network, head = _without_softmax(model) if source.gives == "probabilities" else (model, None)

@@ -57,7 +57,6 @@ class Versions:
         Raises:
             PublishError: the disk is full or the folder cannot be written.
         """
-        self._sweep()
         number = max([0, *self.numbers(), *self._withdrawn()]) + 1
         final = self.base / str(number)
         try:
@@ -100,8 +99,8 @@ class Versions:
         names = [path.name.removeprefix(_WITHDRAWN) for path in self.base.glob(f"{_WITHDRAWN}*")]
         return [int(name) for name in names if name.isdigit()]
 
-    def _sweep(self) -> None:
-        """What a run that was killed left behind; the lock says that nobody is writing it."""
+    def sweep(self) -> None:
+        """Removes what a run that was killed left behind; the lock says that nobody is writing it."""
         for left in self.base.glob(f"{_ASIDE}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -122,7 +121,9 @@ def publishing(base: Path) -> Iterator[Versions]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise PublishError(f"another run publishes to {base}; wait until it has ended") from None
-        yield Versions(base)
+        versions = Versions(base)
+        versions.sweep()
+        yield versions
     finally:
         os.close(handle)
 

@@ -59,7 +59,13 @@ class Mart(Section):
     step: Positive = Field(0.25, description="size of a step, in epsilons")
 
 
-class Ibp(Section):
+class Bounded(Section):
+    """Methods that train on a bound of the worst case, and certify."""
+
+    clean: Share = Field(0.5, description="weight of the clean loss at full epsilon")
+
+
+class Ibp(Bounded):
     """Loss on the worst case that interval bounds allow (Gowal et al. 2018, arXiv:1810.12715), with a certificate.
 
     Only for L-inf, and for sequences of Dense, Conv2D, ReLU, Flatten, pooling and Dropout. The weight of the bound
@@ -67,10 +73,18 @@ class Ibp(Section):
     """
 
     kind: Literal["ibp"]
-    clean: Share = Field(0.5, description="weight of the clean loss at full epsilon")
 
 
-Method = Annotated[FgsmMix | FgsmRs | Pgd | Trades | Mart | Ibp, Field(discriminator="kind")]
+class CrownIbp(Bounded):
+    """As `ibp`, with the tighter bounds of CROWN-IBP at first (Zhang et al. 2020, arXiv:1906.06316).
+
+    Their weight falls from 1 to 0 while epsilon grows. For the same networks, without MaxPooling2D.
+    """
+
+    kind: Literal["crown_ibp"]
+
+
+Method = Annotated[FgsmMix | FgsmRs | Pgd | Trades | Mart | Ibp | CrownIbp, Field(discriminator="kind")]
 
 
 class Awp(Section):

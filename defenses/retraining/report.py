@@ -91,6 +91,7 @@ def _page(
         yield "<h2>Training</h2>" + _figure(_history(history), "Loss and accuracy by step")
     if rows.ndim == 4 and rows.shape[-1] in (1, 3):
         yield "<h2>Adversarial images</h2>" + _images(candidate, served, rows)
+    yield from _callers(card["training"].get("captured"))
     yield f"<h2>What was trained on what</h2><pre>{html.escape(json.dumps(card['training'], indent=2))}</pre>"
     yield "</html>"
 
@@ -133,6 +134,18 @@ def _classes(candidate: Evaluation, served: Evaluation | None) -> str:
         old = before.get(label)
         lines.append([str(label), str(own[CLEAN]), str(own["robust"]), *([str(old["robust"])] if old else [])])
     return _table(["class", "clean", "robust", *(["robust, served"] if before else [])], lines)
+
+
+def _callers(captured: dict[str, Any] | None) -> Iterable[str]:
+    """Rows of callers that were trained on, and what the poison check found in them."""
+    if captured is None:
+        return
+    yield f"<h2>Rows of callers</h2><p>{captured['rows']:,} reviewed rows of callers were trained on. "
+    if captured["findings"]:
+        lines = [[html.escape(each["who"]), html.escape(each["text"])] for each in captured["findings"]]
+        yield '<span class="no">They look poisoned, and the job let them in:</span></p>' + _table(["", ""], lines)
+    else:
+        yield "The poison check found nothing in them.</p>"
 
 
 def _curve(candidate: Evaluation, served: Evaluation | None) -> Any:

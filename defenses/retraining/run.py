@@ -55,6 +55,8 @@ def prepare(job: Job, strategy: Any = None) -> Prepared:
         classifier = model.load(job.model)
     form = data.Form(classifier.shape, classifier.classes, classifier.lower, classifier.upper)
     rows, admitted = data.load(job.data, form, job.seed), None
+    if job.evaluate.captured is not None:
+        rows = replace(rows, captured=data.read(job.evaluate.captured, form, "evaluate.captured"))
     if job.data.captured is not None:
         admitted = captured.admit(job.data.captured, rows.train, form, job.seed)
         rows = replace(rows, train=admitted.rows)
@@ -63,12 +65,12 @@ def prepare(job: Job, strategy: Any = None) -> Prepared:
     except OSError as error:
         raise TrainingError(f"output: {job.output} cannot be made: {error.strerror}; name another folder") from None
     chief = _chief(strategy)
-    loop = Loop(job, classifier, rows.train, rows.validation, strategy, chief)
+    loop = Loop(job, classifier, rows, strategy, chief, manifest.digest(job, rows))
     return Prepared(job, strategy, chief, classifier, rows, admitted, loop)
 
 
 def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: None) -> Trained:
-    """Trains to the end, and writes candidate and manifest.
+    """Trains to the end, and writes candidate and manifest. The checkpoint stays until `finish`.
 
     Raises:
         TrainingError: the loss is no longer finite.
@@ -87,15 +89,25 @@ def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: Non
         robust=loop.checked["robust"],
         clean=loop.checked["clean"],
         certified=loop.checked.get("certified"),
+        spent=loop.spent,
         chief=prepared.chief,
     )
     if prepared.chief:
         prepared.classifier.save(candidate)
         results = {"steps": now.step, "seconds": now.seconds, "ended": now.ended, "best_step": now.best_step}
-        checked = {"check": loop.checked, "candidate": manifest.sha256(candidate)}
-        manifest.write(written, job, prepared.rows, results | checked | _captured(prepared.admitted))
-    loop.remove_checkpoint()
+        weights = manifest.weights_sha256(prepared.classifier)
+        checked = {"check": loop.checked, "candidate": manifest.sha256(candidate), "weights": weights}
+        private = {} if loop.spent is None else {"privacy": asdict(loop.spent)}
+        manifest.write(written, job, prepared.rows, results | checked | private | _captured(prepared.admitted))
     return result
+
+
+def finish(prepared: Prepared) -> None:
+    """Removes the checkpoint, so that the next run of the job trains anew.
+
+    To be called when all is done: a run that is killed before goes on where it was, without training again.
+    """
+    prepared.loop.remove_checkpoint()
 
 
 def _captured(admitted: Admitted | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ HELP = "When a retraining last passed its gates and was published."
 STEPS = ("slow", "coarsen", "throttle", "block")
 """Steps of the ladder that act; a verdict of the step `observe` confirms nothing."""
 DAY = 86400.0
+PUSH_SECONDS = 10.0
 
 
 class ScheduleError(Exception):
@@ -150,8 +151,24 @@ def note_success(textfile: Path, model: str, now: float) -> None:
         raise ScheduleError(f"{textfile} cannot be written: {error.strerror}") from None
 
 
+def push_success(gateway: str, model: str, now: float) -> None:
+    """Pushes the time of a success to a Pushgateway, in the group of the job `retraining` and the model.
+
+    Raises:
+        ScheduleError: it is not to be reached, or refuses.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
+
+    registry = CollectorRegistry()
+    Gauge(METRIC, HELP, ["model"], registry=registry).labels(model).set(now)
+    try:
+        pushadd_to_gateway(gateway, "retraining", registry, {"model": model}, timeout=PUSH_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ScheduleError(f"the Pushgateway {gateway} did not take it: {error}") from None
+
+
 def exposition(successes: dict[str, float]) -> str:
-    """Prometheus text of the times of success by model: for a textfile, or the body of a push to a Pushgateway."""
+    """Prometheus text of the times of success by model, for a textfile."""
     lines = [f"# HELP {METRIC} {HELP}", f"# TYPE {METRIC} gauge"]
     for model, value in sorted(successes.items()):
         name = model.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

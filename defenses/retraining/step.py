@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from defenses.retraining import attacks, optimizer
+from defenses.retraining import attacks, optimizer, privacy
 from defenses.retraining.attacks import Ball, Tensor
 from defenses.retraining.job import Job
 from defenses.retraining.methods import Batch, Method
@@ -44,10 +44,11 @@ class Stepper:
         return Swapped(self._trained, self._averages)
 
     def compiled(self, method: Method) -> Callable[..., Any]:
-        """The step as a graph: (x, y, index, epsilon, rate, clock, awp) to (sum of losses, rows right, mean clock).
+        """The step as a graph: (x, y, present, key, index, epsilon, rate, clock, awp) to (losses, right, mean clock).
 
-        Arguments are the global batch, the number of the step, epsilon and learning rate at it, this worker's clock in
-        seconds, and whether weights are perturbed.
+        Arguments are the global batch with 1 for each row that counts and 0 for one that fills up, the secret of the
+        noise (2,), the number of the step, epsilon and learning rate at it, this worker's clock in seconds, and whether
+        weights are perturbed. Results are the sum of the losses and the number of rows got right.
         """
         return tf.function(partial(self._step, method), autograph=False)  # type: ignore[no-any-return]
 
@@ -56,6 +57,8 @@ class Stepper:
         method: Method,
         x: Tensor,
         y: Tensor,
+        present: Tensor,
+        key: Tensor,
         index: Tensor,
         epsilon: Tensor,
         rate: Tensor,
@@ -63,8 +66,8 @@ class Stepper:
         awp: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         attack, gradients = self._graphs(method)
-        attacked = self._strategy.run(attack, args=(x, y, index, epsilon))
-        everything = (x, y, index, epsilon, clock, attacked)
+        attacked = self._strategy.run(attack, args=(x, y, present, index, epsilon))
+        everything = (x, y, present, key, index, epsilon, clock, attacked)
         results = self._strategy.run(gradients, args=everything)
         if awp:
             self._perturb(results[0])
@@ -81,37 +84,56 @@ class Stepper:
     def _graphs(self, method: Method) -> tuple[Callable[..., Any], Callable[..., Any]]:
         replicas = self._strategy.num_replicas_in_sync
 
-        def part(x: Tensor, y: Tensor, index: Tensor, epsilon: Tensor, replica: Tensor) -> Batch:
-            job, size = self._job, self._job.training.batch // replicas
+        def part(
+            x: Tensor, y: Tensor, present: Tensor, index: Tensor, epsilon: Tensor, replica: Tensor
+        ) -> tuple[Batch, Tensor]:
+            job, size = self._job, x.shape[0] // replicas
             start = attacks.noise(job.norm, tf.shape(x), tf.stack([job.seed, index * 2]))
-            x, y, start = (rows[replica * size : (replica + 1) * size] for rows in (x, y, start))
+            x, y, present, start = (rows[replica * size : (replica + 1) * size] for rows in (x, y, present, start))
             ball = Ball(job.norm, epsilon, self._classifier.lower, self._classifier.upper)
             smoothing, classes = job.training.label_smoothing, self._classifier.classes
             targets = tf.one_hot(y, classes) * (1 - smoothing) + smoothing / classes
             layers = self._classifier.network.layers
-            return Batch(self._classifier.logits, layers, x, y, targets, ball, job.epsilon.value, start)
+            return Batch(self._classifier.logits, layers, x, y, targets, ball, job.epsilon.value, start), present
 
         @tf.function(jit_compile=self._job.training.xla or None, autograph=False)  # type: ignore[untyped-decorator]
         def local_attack(*arguments: Tensor) -> Tensor:
-            return method.attack(part(*arguments))
+            return method.attack(part(*arguments)[0])
 
         @tf.function(jit_compile=self._job.training.xla or None, autograph=False)  # type: ignore[untyped-decorator]
         def local_gradients(attacked: Tensor, *arguments: Tensor) -> Any:
-            batch: Batch = part(*arguments)
+            batch, present = part(*arguments)
             with tf.GradientTape() as tape:
                 losses = method.losses(batch, attacked)
-                loss = tf.reduce_sum(losses) / self._job.training.batch
-            right = tf.reduce_sum(tf.cast(~attacks.wrong(batch.logits(attacked, False), batch.y), tf.float32))
-            return tape.gradient(loss, self._trained, unconnected_gradients="zero"), tf.reduce_sum(losses), right
+                loss = tf.reduce_sum(present * losses) / self._job.training.batch
+            right = present * tf.cast(~attacks.wrong(batch.logits(attacked, False), batch.y), tf.float32)
+            if self._job.privacy is None:
+                found = tape.gradient(loss, self._trained, unconnected_gradients="zero")
+            else:
+                own = tape.jacobian(losses, self._trained, unconnected_gradients="zero")
+                found = privacy.clipped_sum(own, present, self._job.privacy.clip)
+            return found, tf.reduce_sum(present * losses), tf.reduce_sum(right)
 
         def attack(*arguments: Tensor) -> Tensor:
             return local_attack(*arguments, _replica())
 
-        def gradients(x: Tensor, y: Tensor, index: Tensor, epsilon: Tensor, clock: Tensor, attacked: Tensor) -> Any:
-            mine, loss, right = local_gradients(attacked, x, y, index, epsilon, _replica())
+        def gradients(
+            x: Tensor,
+            y: Tensor,
+            present: Tensor,
+            key: Tensor,
+            index: Tensor,
+            epsilon: Tensor,
+            clock: Tensor,
+            attacked: Tensor,
+        ) -> Any:
+            mine, loss, right = local_gradients(attacked, x, y, present, index, epsilon, _replica())
             context = tf.distribute.get_replica_context()
             # A sum over replicas needs values that lie on each replica's own device.
             total, loss, right, clock = context.all_reduce("sum", [mine, loss, right, tf.identity(clock)])
+            if (wanted := self._job.privacy) is not None:  # the same noise on each replica, once on the whole sum
+                noised = privacy.noised(total, wanted.noise * wanted.clip, key, index)
+                total = [each / self._job.training.batch for each in noised]
             if (bound := self._job.training.optimizer.clip_norm) is not None:
                 total, _ = tf.clip_by_global_norm(total, bound)
             return total, loss, right, clock / replicas

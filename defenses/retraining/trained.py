@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from defenses.retraining.privacy import Spent
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Trained:
         robust: accuracy of the candidate under the job's check on validation rows.
         clean: accuracy on the same rows.
         certified: share of the same rows that are right and provably stay so; None unless the method is `ibp`.
+        spent: the (epsilon, delta) of differential privacy; None without.
         chief: whether this worker is the one that evaluates and publishes; true where there is only one.
     """
 
@@ -33,4 +38,5 @@ class Trained:
     robust: float
     clean: float
     certified: float | None
+    spent: "Spent | None"
     chief: bool

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from defenses.retraining.job import Job
 from defenses.retraining.schedule import ScheduleError, When, confirmed_attacks, last_success
-from proxy.config.load import ConfigError, parse_as, text_of
+from proxy.config.load import ConfigError, load, parse_as, text_of
 
 if TYPE_CHECKING:
     from defenses.retraining.data import Datasets
+    from defenses.retraining.privacy import Spent
     from defenses.retraining.trained import Trained
+    from proxy.retrain.staging import Staging
 
 _NEEDS = ("tensorflow", "tqdm")
 
@@ -46,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         hint = "docs/retraining.md has a whole job"
         job = parse_as(Job, text_of(arguments.job), os.environ, str(arguments.job), hint)
+        if job.proxy is not None:
+            load(job.proxy.config)  # told now, and not after the training
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -110,17 +114,24 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
             print(error, file=sys.stderr)
             return 1
     certified = "" if trained.certified is None else f", {trained.certified:.1%} certified"
+    private = "" if trained.spent is None else f"; {_told(trained.spent)}"
     print(
         f"{trained.steps:,} steps in {trained.seconds:,.0f} s (ended by {trained.ended}); on validation rows "
-        f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}\n"
+        f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}{private}\n"
         f"{trained.candidate}"
     )
-    return _conclude(job, trained, rows, publish) if job.publish is not None and trained.chief else 0
+    done = _conclude(job, trained, rows, publish) if job.publish is not None and trained.chief else 0
+    if done is None:
+        return 1
+    run.finish(prepared)
+    return done
 
 
-def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> int:
+def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> int | None:
+    """The exit code; None if it broke off, and can be taken up again without training anew."""
     from defenses.retraining.conclude import conclude
     from defenses.retraining.data import DataError
+    from defenses.retraining.deployment import DeploymentError
     from defenses.retraining.live import LiveError
     from defenses.retraining.model import ModelError
     from defenses.retraining.publish import PublishError
@@ -129,18 +140,32 @@ def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> 
     from defenses.retraining.signatures import SignatureError
 
     try:
-        conclusion = conclude(job, trained, rows, dry_run=not publish, say=print)
+        conclusion = conclude(job, trained, rows, dry_run=not publish, deployment=_deployment(job), say=print)
     except (
         DataError,
+        DeploymentError,
         EnsembleError,
         LiveError,
         ModelError,
         PublishError,
-        ScheduleError,
         SignatureError,
         SubjectError,
     ) as error:
-        print(error, file=sys.stderr)
-        return 1
+        print(
+            f"{error}\nThe candidate is kept: the same command takes up here, without training again", file=sys.stderr
+        )
+        return None
     print(f"{conclusion.outcome}\n{conclusion.report}")
     return 0 if conclusion.passed else 1
+
+
+def _told(spent: "Spent") -> str:
+    return f"({spent.epsilon:.2f}, {spent.delta:g})-differentially private with regard to each training row"
+
+
+def _deployment(job: Job) -> "Staging | None":
+    if job.proxy is None:
+        return None
+    from proxy.retrain.staging import Staging
+
+    return Staging(job.name, job.proxy, job.model.range, job.seed)

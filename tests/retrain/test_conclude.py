@@ -1,8 +1,8 @@
-"""From a candidate to the embedded server that serves it, while calls go on; and what is refused is not published."""
+"""From a candidate to its publication, and what is refused is not published."""
 
 import json
-import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +10,11 @@ import pytest
 from defenses.retraining.conclude import Conclusion, conclude
 from defenses.retraining.data import Datasets, Rows
 from defenses.retraining.job import Job
+from defenses.retraining.manifest import weights_sha256
 from defenses.retraining.publish import PublishError, publishing
-from defenses.retraining.robustness.gradients import fgsm
-from defenses.retraining.robustness.subject import of_classifier
 from defenses.retraining.schedule import last_success
 from defenses.retraining.trained import Trained
-from proxy.retrain.through import right_through
 from tests.defenses.retraining.subjects import EPSILON, classifier, digits, save_served, trained
-from tests.embedded.conftest import connect
-from tests.embedded.requests import predict, spec
-from tests.processes import serving_backend
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -31,7 +26,7 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "served"
 
 
-def job(folder: Path, base: Path, **gates: float) -> Job:
+def job(folder: Path, base: Path, clean_loss: float = 0.02, **publish: Any) -> Job:
     return Job.model_validate(
         {
             "name": "digits",
@@ -42,20 +37,21 @@ def job(folder: Path, base: Path, **gates: float) -> Job:
             "training": {"epochs": 1},
             "output": str(folder),
             "evaluate": {"rows": 120, "steps": 10, "restarts": 1, "apgd_steps": 10, "square_queries": 30},
-            "gates": gates,
-            "publish": {"base": str(base), "textfile": str(folder / "retraining.prom")},
+            "gates": {"clean_loss": clean_loss},
+            "publish": {"base": str(base), "textfile": str(folder / "retraining.prom"), **publish},
         }
     )
 
 
-def finished(folder: Path, robust: bool) -> Trained:
+def finished(folder: Path, robust: bool, **manifest: Any) -> Trained:
     """What a training leaves behind."""
     trained(robust).save(folder / "candidate.keras")
-    (folder / "manifest.json").write_text(json.dumps({"files": {"digits.npz": "0" * 64}}))
+    weights = weights_sha256(classifier(trained(robust)))
+    (folder / "manifest.json").write_text(json.dumps({"weights": weights, **manifest}))
     metrics = folder / "metrics.jsonl"
     metrics.write_text('{"kind": "epoch", "step": 14, "loss": 1.0, "accuracy": 0.5}\n')
     return Trained(
-        folder / "candidate.keras", metrics, folder / "manifest.json", 14, 1.0, "epochs", 14, 0.5, 0.9, None, True
+        folder / "candidate.keras", metrics, folder / "manifest.json", 14, 1.0, "epochs", 14, 0.5, 0.9, None, None, True
     )
 
 
@@ -66,45 +62,71 @@ def rows() -> Datasets:
     return Datasets(train, test, test)
 
 
-def published(folder: Path, base: Path, robust: bool = True, dry_run: bool = False, **gates: float) -> Conclusion:
-    return conclude(job(folder, base, **gates), finished(folder, robust), rows(), dry_run=dry_run)
+def published(
+    folder: Path, base: Path, robust: bool = True, dry_run: bool = False, clean_loss: float = 0.02
+) -> Conclusion:
+    return conclude(job(folder, base, clean_loss), finished(folder, robust), rows(), dry_run=dry_run)
 
 
-def test_the_server_goes_over_to_it_while_calls_go_on(tmp_path: Path, base: Path) -> None:
-    data = digits()
-    attacked = fgsm(of_classifier("served", classifier(trained())), data.test[:100], data.test_labels[:100], EPSILON)
-    with serving_backend({"digits": base}, "--poll", "0.1") as backend:
-        before = right_through(backend.address, "digits", attacked, data.test_labels[:100])
-        client, stop = connect(backend.address), threading.Event()
-        versions: list[int] = []
-
-        def call() -> None:
-            while not stop.is_set():
-                reply = client.prediction.Predict(predict(spec("digits"), image=digits().test[:1]), timeout=60)
-                versions.append(reply.model_spec.version.value)
-
-        caller = threading.Thread(target=call)
-        caller.start()
-        try:
-            conclusion = published(tmp_path, base, clean_loss=0.1)
-            assert conclusion.passed, conclusion.decisions
-            backend.process.wait_until(lambda: not caller.is_alive() or versions[-1:] == [2], "on version 2", 120)
-        finally:
-            stop.set()
-            caller.join()
-        assert versions == sorted(versions)
-        assert set(versions) == {1, 2}, "every call was answered, and none by an older version than the one before"
-        reply = client.prediction.Predict(predict(spec("digits"), image=digits().test[:5]), timeout=60)
-        logits = np.reshape(reply.outputs["logits"].float_val, (5, 10))
-        np.testing.assert_allclose(logits, trained(robust=True)(digits().test[:5]), atol=1e-4)
-        client.channel.close()
-        after = right_through(backend.address, "digits", attacked, data.test_labels[:100])
-        assert after.mean() > before.mean() + 0.3, "the attack that worked before does so no more"
-    assert conclusion.version == base / "2"
-    extra = sorted(path.name for path in (base / "2" / "assets.extra").iterdir())
-    assert extra == ["model_card.json", "model_card.md", "tf_serving_warmup_requests"]
-    assert last_success(tmp_path / "retraining.prom", "digits") is not None
+def test_a_run_that_was_killed_after_publishing_publishes_nothing_twice(tmp_path: Path, base: Path) -> None:
+    first = published(tmp_path, base, clean_loss=0.1)
+    assert first.version == base / "2", first.decisions
+    (tmp_path / "retraining.prom").unlink()
+    again = published(tmp_path, base, clean_loss=0.1)
+    assert again.passed
+    assert again.outcome == f"These very weights are served already, as {base / '2'}."
     assert sorted(path.name for path in base.iterdir()) == [".retraining.lock", "1", "2"]
+    assert last_success(tmp_path / "retraining.prom", "digits") is not None
+    assert again.report == first.report
+
+
+CALLS = """# TYPE tensorwall_calls_total counter
+tensorwall_calls_total{{model="digits",code="OK"}} {ok}
+tensorwall_calls_total{{model="digits",code="INTERNAL"}} {failed}
+"""
+
+
+def test_a_version_that_callers_fare_worse_with_is_withdrawn(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = tmp_path / "metrics.txt"
+    metrics.write_text(CALLS.format(ok=1000, failed=0))
+
+    def later(seconds: float) -> None:
+        assert seconds == 300
+        assert (base / "2").is_dir(), "it is watched while it is served"
+        metrics.write_text(CALLS.format(ok=1060, failed=40))
+
+    monkeypatch.setattr("defenses.retraining.conclude.time.sleep", later)
+    watched = job(tmp_path, base, watch={"metrics": str(metrics)}, clean_loss=0.1)
+    conclusion = conclude(watched, finished(tmp_path, True), rows())
+    assert conclusion.outcome == f"Refused by live metrics; {base / '1'} stays."
+    assert conclusion.decisions[-1].reason == "40.0% of 100 calls failed, and 0.0% before."
+    assert sorted(path.name for path in base.iterdir()) == [".retraining.lock", ".withdrawn-2", "1"]
+    assert "40.0% of 100 calls failed" in conclusion.report.read_text()
+    assert not (tmp_path / "retraining.prom").exists()
+
+
+def test_what_cannot_be_noted_undoes_nothing_and_is_told(tmp_path: Path, base: Path) -> None:
+    unwritable = job(tmp_path, base, pushgateway="http://127.0.0.1:9", clean_loss=0.1)
+    conclusion = conclude(unwritable, finished(tmp_path, True), rows())
+    assert conclusion.passed
+    assert (base / "2").is_dir()
+    assert "Yet the Pushgateway http://127.0.0.1:9 did not take it: " in conclusion.report.read_text()
+
+
+def test_poison_that_a_job_let_in_is_in_the_report_and_on_the_card(tmp_path: Path, base: Path) -> None:
+    findings = [{"who": "caller <mallory>", "text": "9 of 10 labels differ"}]
+    conclusion = conclude(
+        job(tmp_path, base, clean_loss=0.1),
+        finished(tmp_path, True, captured={"rows": 10, "findings": findings}),
+        rows(),
+    )
+    page = conclusion.report.read_text()
+    assert "10 reviewed rows of callers were trained on" in page
+    assert "caller &lt;mallory&gt;</td><td>9 of 10 labels differ" in page
+    card = (base / "2" / "assets.extra" / "model_card.md").read_text()
+    assert "Poison in rows of callers, let in by the job: caller <mallory>: 9 of 10 labels differ." in card
 
 
 def test_a_dry_run_touches_nothing(tmp_path: Path, base: Path) -> None:

@@ -54,5 +54,6 @@ def method_of(recipe: Any) -> Method:
         recipes.Trades: trades.Trades,
         recipes.Mart: mart.Mart,
         recipes.Ibp: ibp.Ibp,
+        recipes.CrownIbp: ibp.CrownIbp,
     }
     return table[type(recipe)](recipe)

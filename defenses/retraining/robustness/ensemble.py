@@ -173,7 +173,9 @@ class _Model:
         del training
         import tensorflow as tf
 
-        return self._subject.logits(tf.cast(rows, tf.float32))
+        rows = tf.cast(rows, tf.float32)
+        # Where the model has no gradient, as when it rounds, ART wants zeros: this adds 0, and the way to them.
+        return self._subject.logits(rows) + 0 * tf.reduce_sum(rows)
 
 
 def _one_hot(labels: Labels, classes: int) -> Rows:

@@ -33,6 +33,16 @@ def dense() -> Any:
     return keras.Sequential([keras.Input((8, 8, 1), name="image"), *layers])
 
 
+def mixed(policy: str) -> Any:
+    """As `convolutional`, in mixed precision."""
+    import keras
+
+    layers: Any = convolutional().layers
+    for layer in layers:
+        layer.dtype_policy = keras.dtype_policies.get(policy)
+    return keras.Sequential([keras.Input((8, 8, 1), name="image"), *layers])
+
+
 def write(folder: Path) -> Path:
     """All digits as an .npz file with the arrays x, float32 (1797, 8, 8) in [0, 16], and y."""
     from sklearn.datasets import load_digits
@@ -71,7 +81,9 @@ def main() -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(count)])
-    run.train(run.prepare(wanted, strategy), lambda step: print(step, flush=True))  # noqa: T201  # for whoever kills it
+    prepared = run.prepare(wanted, strategy)
+    run.train(prepared, lambda step: print(step, flush=True))  # noqa: T201  # for whoever kills it
+    run.finish(prepared)
 
 
 if __name__ == "__main__":

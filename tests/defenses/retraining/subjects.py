@@ -85,7 +85,7 @@ def save_served(model: Any, folder: Path) -> Path:
     import tensorflow as tf
 
     module = tf.Module()
-    module.model = model
+    module.weights = [variable.value for variable in model.variables]
     names = tf.constant([f"digit {n}" for n in range(10)])
 
     def serve(image: Any) -> dict[str, Any]:

@@ -55,6 +55,17 @@ def test_every_signature_is_kept_and_answers_for_the_new_model(served: Path, exp
     assert classified["classes"].numpy()[7].tolist() == [f"digit {n}".encode() for n in range(10)]
 
 
+def test_the_graph_runtime_of_tensorflow_serving_has_its_weights(exported: Path) -> None:
+    """It restores variables by the saver in the graph, which `tf.saved_model.load` has no need of."""
+    from proxy.embedded.servable import Servable
+
+    servable = Servable("digits", 2, exported)
+    signature, rows = servable.signatures["serving_default"], digits().test[:5]
+    (logits,) = servable.run([(signature.inputs["image"].name, rows)], [signature.outputs["logits"].name], None)
+    np.testing.assert_allclose(logits.value, trained(robust=True)(rows), atol=1e-4)
+    servable.close()
+
+
 def test_a_saved_model_can_be_attacked_without_its_keras_file(served: Path) -> None:
     rows, labels = digits().test[:60], digits().test_labels[:60]
     rng = np.random.default_rng

@@ -44,6 +44,17 @@ def test_a_short_job_has_its_defaults() -> None:
         ({"model": {"gives": "logits"}}, "give either `file` (a .keras file) or `factory`"),
         ({"model": {"factory": "no colon", "gives": "logits"}}, "model.factory"),
         ({"model": {"file": "m.keras", "gives": "logits", "range": [1, 0]}}, "write [lowest, highest]"),
+        ({"method": {"kind": "crown_ibp"}, "norm": "2"}, "interval bounds are for `norm: inf`"),
+        ({"proxy": {"config": "tensorwall.yaml"}}, "it needs the section publish"),
+        ({"privacy": {"noise": 1}, "awp": {"gamma": 0.01}}, "privacy goes neither with awp"),
+        ({"privacy": {"noise": 1}, "strategy": "multi_worker"}, "nor with several workers"),
+        (
+            {
+                "data": {"train": GOOD["data"]["train"], "captured": {"file": "r.npz"}},
+                "evaluate": {"captured": {"kind": "npz", "file": "r.npz"}},
+            },
+            "rows that were trained on judge nothing",
+        ),
         ({"training": {"epochs": 0}}, "training.epochs: input should be greater than 0"),
         ({"output": None}, "output"),
     ],

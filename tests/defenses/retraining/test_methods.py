@@ -8,9 +8,11 @@ import pytest
 tf = pytest.importorskip("tensorflow", reason="the extra retrain is not installed")
 
 from defenses.retraining import run  # noqa: E402
+from defenses.retraining.model import ModelError  # noqa: E402
 from defenses.retraining.trained import Trained  # noqa: E402
 from tests.defenses.retraining import digits  # noqa: E402
 
+pytestmark = pytest.mark.timeout(400)
 METHODS: list[dict[str, Any]] = [
     {"kind": "fgsm"},
     {"kind": "fgsm_rs"},
@@ -18,6 +20,7 @@ METHODS: list[dict[str, Any]] = [
     {"kind": "trades", "steps": 3, "step": 0.5},
     {"kind": "mart", "steps": 3, "step": 0.5},
     {"kind": "ibp"},
+    {"kind": "crown_ibp"},
 ]
 
 
@@ -37,14 +40,25 @@ def undefended(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
 def test_a_method_hardens(tmp_path: Path, rows: Path, undefended: Trained, method: dict[str, Any]) -> None:
-    certifies = method["kind"] == "ibp"  # bounds need a ramp
+    certifies = method["kind"] in ("ibp", "crown_ibp")  # bounds need a ramp
     epsilon = {"value": 0.1, "ramp_epochs": 20 if certifies else 0}
-    trained = _trained(tmp_path, rows, method, epsilon=epsilon, training={"epochs": 40 if certifies else 10})
+    changes: dict[str, Any] = {"epsilon": epsilon, "training": {"epochs": 40 if certifies else 10}}
+    if method["kind"] == "crown_ibp":  # no line bounds a MaxPooling2D
+        changes["model"] = {"factory": f"{digits.__name__}:dense", "gives": "probabilities"}
+    trained = _trained(tmp_path, rows, method, **changes)
     assert trained.clean > 0.8
     assert trained.robust > undefended.robust + 0.1
     if certifies:
         assert trained.certified is not None
         assert 0.3 < trained.certified <= trained.robust
+
+
+def test_in_mixed_precision(tmp_path: Path, rows: Path, undefended: Trained) -> None:
+    model = {"factory": f"{digits.__name__}:mixed", "settings": {"policy": "mixed_bfloat16"}, "gives": "logits"}
+    trained = _trained(tmp_path, rows, METHODS[2], model=model, training={"epochs": 10})
+    assert trained.robust > undefended.robust + 0.1
+    with pytest.raises(ModelError, match="mixed_bfloat16"):
+        _trained(tmp_path, rows, METHODS[2], model=model | {"settings": {"policy": "mixed_float16"}})
 
 
 def test_in_l2_and_with_weights_perturbed(tmp_path: Path, rows: Path) -> None:

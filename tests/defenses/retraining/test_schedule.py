@@ -1,19 +1,23 @@
 """When a run is due: by the audit log and the time of the last success."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from defenses.retraining.schedule import (
     DAY,
+    METRIC,
     ScheduleError,
     When,
     confirmed_attacks,
     exposition,
     last_success,
     note_success,
+    push_success,
     stamp,
 )
 from proxy.metrics.catalogue import PUSHED
@@ -66,6 +70,41 @@ def test_successes_are_kept_by_model(tmp_path: Path) -> None:
     note_success(file, odd, 1000.5)
     note_success(file, "m", 2000)
     assert (last_success(file, odd), last_success(file, "m"), last_success(file, "n")) == (1000.5, 2000, None)
+
+
+class _Gateway(BaseHTTPRequestHandler):
+    """Takes pushes as a Pushgateway does; `got` has path and text of each."""
+
+    got: ClassVar[list[tuple[str, str]]] = []
+    answers: ClassVar[int] = 200
+
+    def do_POST(self) -> None:
+        self.got.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        self.send_response(self.answers)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quietly."""
+
+
+def test_a_success_is_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    with HTTPServer(("127.0.0.1", 0), _Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        gateway = f"http://127.0.0.1:{server.server_port}"
+        push_success(gateway, "m", 1000.5)
+        monkeypatch.setattr(_Gateway, "answers", 400)
+        with pytest.raises(ScheduleError, match=f"the Pushgateway {gateway} did not take it: .*400"):
+            push_success(gateway, "m", 1000.5)
+        server.shutdown()
+    (path, text), _ = _Gateway.got
+    assert path == "/metrics/job/retraining/model/m"
+    (family,) = text_string_to_metric_families(text)
+    assert (family.name, family.documentation) == (METRIC, PUSHED[METRIC][1])
+    assert [(each.labels, each.value) for each in family.samples] == [({"model": "m"}, 1000.5)]
+    with pytest.raises(ScheduleError, match="did not take it"):
+        push_success(gateway, "m", 1000.5)
 
 
 def test_prometheus_reads_it() -> None:

@@ -1,0 +1,1 @@
+"""What each method of adversarial training is worth in a stated time."""
