@@ -71,6 +71,7 @@ class Feed:
         self._configured: Mapping[str, Watched] = {}
         self._look_due = 0.0
         self._unseen: list[Entry] = []
+        self._at = 0
         self._waiting = asyncio.Event()
         self._log: SharedLog | None = None
         self._verdicts: SharedVerdicts | None = None
@@ -79,8 +80,8 @@ class Feed:
 
     @property
     def queued_rows(self) -> int:
-        """Rows that wait."""
-        return self._queue.rows
+        """Rows that the detectors have not seen yet: those that wait, and those that they are at."""
+        return self._queue.rows + self._at
 
     @property
     def good(self) -> bool:
@@ -229,11 +230,13 @@ class Feed:
     async def _observe(self, watched: Mapping[str, Watched], taken: Sequence[Sighting]) -> dict[str, Observed]:
         """Where nobody shares, the detectors see them in the same breath."""
         own, known = self._log is None, [each for each in taken if each.model in watched]
+        self._at = sum(each.rows for each in known)
         try:
             observed: dict[str, Observed] = await self._process.ask("observe", known, own)
         except (EndedError, FailedError):
             for each in known:
                 self._metrics.lost(each.model, "process", each.rows)
+            self._at = 0
             raise
         now = self._clock()
         for name, made in observed.items():
@@ -241,6 +244,7 @@ class Feed:
                 self._metrics.lost(name, reason, rows)
             if made.seen is not None:
                 self._conclude(Entry(name, "own", now, made.rows, watched[name].engine), made.seen)
+        self._at = 0
         return observed
 
     async def _see(self, watched: Mapping[str, Watched]) -> None:

@@ -104,7 +104,7 @@ CATALOGUE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "tensorwall_observation_log_seconds": ("histogram", "Time of a step of the shared log, one round trip.", ()),
     "tensorwall_observation_log_lag_rows": ("gauge", "Rows of the shared log that are still to be read.", ("model",)),
-    "tensorwall_observation_queue_rows": ("gauge", "Rows waiting for the detectors.", ()),
+    "tensorwall_observation_queue_rows": ("gauge", "Rows that the detectors have not seen yet.", ()),
     "tensorwall_observation_seconds": ("histogram", "Time that a call spent in being observed.", ("model",)),
     "tensorwall_detection_seconds": ("histogram", "Time that the detectors took for a batch.", ("model",)),
     "tensorwall_detection_surprise": (
