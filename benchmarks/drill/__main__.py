@@ -33,7 +33,9 @@ def main() -> int:
     parser.add_argument(
         "--runs", type=int, default=10, help="of each evasion (default: 10); of other attacks 3 at most"
     )
-    parser.add_argument("--callers", type=int, default=CALLERS, help="benign callers, to learn from and to judge")
+    parser.add_argument(
+        "--callers", type=int, default=CALLERS, help="benign callers, to learn from and to judge an hour"
+    )
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--out", type=Path, default=Path("build/drill.json"))
     parser.add_argument("--plot", type=Path, help="the picture, PNG")
