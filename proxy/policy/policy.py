@@ -17,7 +17,7 @@ from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
 MAX_VERDICTS = 10_000
 EVICTED_TOGETHER = 100
 """Looking for the least costs something, so that more than one goes at a time."""
-REMEMBERED = 32
+REMEMBERED = 8
 """Rows that a caller under a silent verdict for extraction is still told truly."""
 
 SKEW = 5.0
