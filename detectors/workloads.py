@@ -23,6 +23,8 @@ Kind = Literal["plain", "retries", "polling", "frames", "skewed", "batch"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SHARES = (0.50, 0.10, 0.10, 0.15, 0.14, 0.01)
 HOUR = 3600.0
+AN_HOUR = 1_000
+"""Callers that begin in one hour: more of them take longer, so that a long record is no denser than a short one."""
 BATCH_ROWS = 2000
 BATCH_CALL = 50
 FRAME_SECONDS = 0.5
@@ -45,7 +47,7 @@ class BenignCall:
 def benign(
     rows: Rows, classes: NDArray[np.int64], callers: int, rng: np.random.Generator, prefix: str = "caller"
 ) -> Sequence[BenignCall]:
-    """An hour of benign calls, in the order of their times.
+    """Benign calls of AN_HOUR callers an hour, in the order of their times.
 
     Args:
         rows: (n, ...) that callers draw from, of numbers or bytes; a caller does not draw a row twice, several callers
@@ -57,10 +59,11 @@ def benign(
     """
     kinds = rng.choice(len(KINDS), callers, p=SHARES)
     span = image_span(rows) if rows.dtype != object and rows.ndim > 2 else (0.0, 1.0)
+    last = 0.8 * HOUR * max(1.0, callers / AN_HOUR)
     calls = []
     for at, kind in enumerate(kinds.tolist()):
         name = f"{prefix}-{at:05d}"
-        start = float(rng.uniform(0, 0.8 * HOUR))
+        start = float(rng.uniform(0, last))
         calls += [
             BenignCall(time, name, KINDS[kind], part)
             for time, part in _sent(KINDS[kind], rows, classes, span, start, rng)

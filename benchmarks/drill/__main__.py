@@ -19,6 +19,8 @@ from proxy.drill.report import OFF, markdown
 from proxy.drill.results import Measured, Results
 
 AIMS = Path(__file__).with_name("aims.yaml")
+JUDGED = 2
+"""Benign callers that are judged, for each that was learned from: one in a thousand does not show in a thousand."""
 WORKERS = 3
 """More than the processors of a small machine: silent answers are held back, which is waiting."""
 
@@ -53,7 +55,7 @@ def main() -> int:
             with SCENES[name](FOLDER, print, arguments.callers) as scene:
                 results = results.model_copy(update={"about": results.about | {name: scene.about}})
                 futures: dict[Future[list[Measured]], Job] = {
-                    pool.submit(done, job, scene, arguments.callers): job for job in wanted
+                    pool.submit(done, job, scene, JUDGED * arguments.callers): job for job in wanted
                 }
                 results = _gathered(futures, results, arguments.out, failures)
     print(markdown(results))

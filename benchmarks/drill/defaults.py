@@ -2,7 +2,7 @@
 
     python -m benchmarks.drill.defaults
 
-takes the profile that `make drill` uses (Fashion-MNIST, the first 5,000 test images, 1,000 callers).
+takes the profile that `make drill` uses (Fashion-MNIST, the first 5,000 test images, 2,000 callers).
 """
 
 import json

@@ -27,7 +27,7 @@ TRAINED = 45_000
 """Of its training images, the first ones are the model's; the others are what attackers have of the model's kind."""
 FOREIGN = 10_000
 SHOWING = ("report", "plot", "expect", "readme", "cli", "plan", "__main__")
-CALLERS = 1_000
+CALLERS = 2_000
 RATE = 0.001
 
 Say = Callable[[str], None]

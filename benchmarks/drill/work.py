@@ -21,15 +21,13 @@ from proxy.drill.campaign import BYSTANDERS
 from proxy.drill.choice import SLOW, attack
 from proxy.drill.material import Material, read
 from proxy.drill.measure import Manner, attacked
-from proxy.drill.results import Benign, Measured
+from proxy.drill.results import Measured
 from proxy.drill.slowly import slowly
 from proxy.drill.telling import PROBES, told
 from proxy.drill.watching import Admin
 from proxy.drill.wire import Model, Scale
 
 SEED = 0
-HOURS = 5
-"""Of benign callers, each hour's others and judged from nothing: a rate of 0.1 % shows in no single thousand."""
 RATE = 100.0
 """Calls a second of an attacker: a round trip of 10 ms, which is what a near one has."""
 SETTLER = addresses(1, first=19_999)[0]
@@ -55,12 +53,13 @@ def done(job: Job, scene: Scene, callers: int) -> Sequence[Measured]:
     Args:
         job: of the plan.
         scene: that it is about.
-        callers: benign ones to be judged, in each of HOURS.
+        callers: benign ones to be judged.
     """
     material, scale = _material(scene)
     with Model(scene.upstream, scene.name, scale, scene.input) as direct:
         if job.kind == "benign":
-            return _benign(direct, material, callers, scene.profile)
+            rng = np.random.default_rng([SEED, 1])
+            return simulated(direct, direct, material, callers, scene.profile, rng, _quietly)
         if job.kind == "slowly":
             return [_slow(job, scene, direct, material)]
         if job.mode == "off":
@@ -71,15 +70,6 @@ def done(job: Job, scene: Scene, callers: int) -> Sequence[Measured]:
             if job.kind == "immune":
                 return [served(target, direct, admin, material, CUSTOMER[0])]
             return [_attacked(job, scene, direct, target, admin, material)]
-
-
-def _benign(direct: Model, material: Material, callers: int, profile: Path) -> list[Benign]:
-    summed: dict[str, Benign] = {}
-    for hour in range(HOURS):
-        rng = np.random.default_rng([SEED, 1, hour])
-        for found in simulated(direct, direct, material, callers, profile, rng, _quietly):
-            summed[found.kind] = found + summed[found.kind] if found.kind in summed else found
-    return list(summed.values())
 
 
 def _quietly(things: Sequence[Any], what: str) -> Iterator[Any]:

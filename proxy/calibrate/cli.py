@@ -22,7 +22,7 @@ from proxy.capture.live import MAX_SECONDS
 from proxy.config.detection import Detection
 
 SALT_BYTES = 32
-CALLERS = 1000
+CALLERS = 2000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", help="the output that says the class; absent: found by its numbers")
     parser.add_argument("--logits", action="store_true", help="--output holds logits, not probabilities")
-    parser.add_argument("--callers", type=int, help="with --data: benign callers to simulate (default: 1000)")
+    parser.add_argument(
+        "--callers", type=int, help="with --data: benign callers to simulate, a thousand an hour (default: 2000)"
+    )
     parser.add_argument("--seconds", type=float, help="with --live: how long to listen")
     parser.add_argument("--rate", type=float, default=0.001, help="benign callers found wrongly (default: 0.001)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")

@@ -45,7 +45,7 @@ def read(path: Path, key: str) -> NDArray[Any]:
 
 
 def simulated(rows: NDArray[Any], model: Model, salt: bytes, callers: int, rng: np.random.Generator) -> Traffic:
-    """An hour of simulated benign calls with these rows.
+    """Simulated benign calls with these rows.
 
     Args:
         rows: (n, ...) as `read` gives them.

@@ -125,7 +125,7 @@ def simulated(
     rng: np.random.Generator,
     progress: Progress,
 ) -> list[Benign]:
-    """An hour of callers in simulated time, through the engine and policy that a proxy with this profile has.
+    """Callers in simulated time, through the engine and policy that a proxy with this profile has.
 
     Args:
         model: for the form of its inputs.

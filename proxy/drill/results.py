@@ -94,13 +94,6 @@ class Benign(Record):
         """Names it among all."""
         return self.data, "benign", self.kind, self.how
 
-    def __add__(self, other: "Benign") -> "Benign":
-        """Both together, of the same kind."""
-        counts = {
-            name: value + getattr(other, name) for name, value in self.model_dump().items() if isinstance(value, int)
-        }
-        return self.model_copy(update=counts)
-
 
 class Telling(Record):
     """What answers tell an attacker who asks whether a row is flagged; see `proxy.drill.telling`.
