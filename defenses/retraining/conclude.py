@@ -58,6 +58,22 @@ class Conclusion:
     passed: bool
 
 
+def check(job: Job) -> None:
+    """Whether a candidate could be judged and published, told before it is trained. `job.publish` must be there.
+
+    Raises:
+        PublishError, ScheduleError, SignatureError, SubjectError: with the remedy.
+    """
+    assert job.publish is not None
+    with _versions(job.publish.base, dry_run=True) as versions:
+        folder = versions.newest()
+    read_signatures(folder)
+    of_saved_model("served", folder, output=job.publish.output)
+    textfile = job.publish.textfile
+    if textfile is not None and not (textfile.parent.is_dir() and os.access(textfile.parent, os.W_OK)):
+        raise ScheduleError(f"publish.textfile: {textfile.parent} is no folder that can be written; make it")
+
+
 def conclude(
     job: Job,
     trained: Trained,

@@ -62,6 +62,7 @@ class Loop:
 
     def run(self, step_done: Callable[[int], object] = lambda _: None) -> None:
         """Trains to the end; the model then has its final weights. `step_done` is told the number of steps done."""
+        self._keep_metrics()
         now = self.progress
         step, saved = self._compiled(), time.monotonic()
         began = time.monotonic() - now.seconds
@@ -124,9 +125,13 @@ class Loop:
             self._sampled = sampling.shuffled(self._job.seed, rows, batch)
         else:
             self._sampled = sampling.poisson(self.progress.key, rows, batch, self._replicas)
+
+    def _keep_metrics(self) -> None:
+        """Those of the steps that are not made again; none, if training begins anew."""
+        done = self.progress.step
         if self._chief:
-            lines = self._metrics.read_text().splitlines() if self._metrics.exists() else []
-            kept = [line for line in lines if _step_of(line) <= self.progress.step] if found else []
+            lines = self._metrics.read_text().splitlines() if done and self._metrics.exists() else []
+            kept = [line for line in lines if _step_of(line) <= done]
             self._metrics.write_text("".join(line + "\n" for line in kept))
 
     def _compiled(self) -> Callable[..., Any]:

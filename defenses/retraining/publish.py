@@ -6,13 +6,14 @@
 A version is written beside the others under a name that no model server looks at, forced to the disk, and renamed.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from defenses.retraining.lock import LockedError, locked
 
 LOCK = ".retraining.lock"
 _ASIDE = ".retraining-"
@@ -112,20 +113,16 @@ def publishing(base: Path) -> Iterator[Versions]:
     Raises:
         PublishError: there is no such folder, it cannot be written, or another run has the lock.
     """
-    try:
-        handle = os.open(base / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise PublishError(f"{base} cannot be published to: {error.strerror}") from None
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held.enter_context(locked(base / LOCK))
+        except LockedError:
             raise PublishError(f"another run publishes to {base}; wait until it has ended") from None
+        except OSError as error:
+            raise PublishError(f"{base} cannot be published to: {error.strerror}") from None
         versions = Versions(base)
         versions.sweep()
         yield versions
-    finally:
-        os.close(handle)
 
 
 def _readable(folder: Path) -> None:

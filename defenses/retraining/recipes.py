@@ -84,7 +84,19 @@ class CrownIbp(Bounded):
     kind: Literal["crown_ibp"]
 
 
-Method = Annotated[FgsmMix | FgsmRs | Pgd | Trades | Mart | Ibp | CrownIbp, Field(discriminator="kind")]
+class MtlIbp(Bounded):
+    """PGD examples where `ibp` has clean rows: MTL-IBP (De Palma et al. 2024, arXiv:2305.13991, equation 8).
+
+    `clean` is the weight of the loss on the attacked rows. Most robust under attack where the bound has the smaller
+    weight, and certified the less. For the same networks as `ibp`.
+    """
+
+    kind: Literal["mtl_ibp"]
+    steps: Steps = 3
+    step: Positive = Field(0.5, description="size of a step, in epsilons")
+
+
+Method = Annotated[FgsmMix | FgsmRs | Pgd | Trades | Mart | Ibp | CrownIbp | MtlIbp, Field(discriminator="kind")]
 
 
 class Awp(Section):

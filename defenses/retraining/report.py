@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that loads nothing, with its figures as JSON beside it."""
+"""The report of a run: one HTML file that loads nothing, with its figures as JSON and its plots beside it."""
 
 import base64
 import html
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from defenses.retraining import plots
 from defenses.retraining.evaluation import CLEAN, Evaluation
 from defenses.retraining.gates import Decision
 from defenses.retraining.intervals import difference, share
 from defenses.retraining.robustness.subject import Rows
 
-HTML, JSON = "report.html", "report.json"
+HTML, JSON, CURVE, TRAINING = "report.html", "report.json", "curve.svg", "training.svg"
 EXAMPLES = 10
 """Adversarial images shown."""
 
@@ -39,7 +40,7 @@ def write_report(
     rows: Rows,
     history: Sequence[dict[str, Any]] = (),
 ) -> Path:
-    """Writes both files to a folder.
+    """Writes report.html, report.json, curve.svg and training.svg to a folder.
 
     Args:
         folder: there already.
@@ -55,8 +56,12 @@ def write_report(
     """
     figures = {**card, "outcome": outcome, "history": list(history)}
     (folder / JSON).write_text(json.dumps(figures, indent=2) + "\n")
+    curve, training = plots.curve(candidate, served), plots.training(history) if history else None
+    (folder / CURVE).write_text(curve)
+    if training is not None:
+        (folder / TRAINING).write_text(training)
     path = folder / HTML
-    path.write_text("\n".join(_page(card, candidate, served, decisions, outcome, rows, history)) + "\n")
+    path.write_text("\n".join(_page(card, candidate, served, decisions, outcome, rows, curve, training)) + "\n")
     return path
 
 
@@ -67,7 +72,8 @@ def _page(
     decisions: Sequence[Decision],
     outcome: str,
     rows: Rows,
-    history: Sequence[dict[str, Any]],
+    curve: str,
+    training: str | None,
 ) -> Iterable[str]:
     title = html.escape(f"Adversarial retraining of {card['model']}")
     plan = candidate.plan
@@ -85,10 +91,10 @@ def _page(
     )
     yield _accuracies(candidate, served)
     yield _others(candidate, served)
-    yield "<h2>By radius</h2>" + _figure(_curve(candidate, served), "Accuracy under PGD by radius")
+    yield "<h2>By radius</h2>" + _figure(curve, "Accuracy under PGD by radius")
     yield "<h2>By class</h2>" + _classes(candidate, served)
-    if history:
-        yield "<h2>Training</h2>" + _figure(_history(history), "Loss and accuracy by step")
+    if training is not None:
+        yield "<h2>Training</h2>" + _figure(training, "Loss and accuracy by step")
     if rows.ndim == 4 and rows.shape[-1] in (1, 3):
         yield "<h2>Adversarial images</h2>" + _images(candidate, served, rows)
     yield from _callers(card["training"].get("captured"))
@@ -148,50 +154,7 @@ def _callers(captured: dict[str, Any] | None) -> Iterable[str]:
         yield "The poison check found nothing in them.</p>"
 
 
-def _curve(candidate: Evaluation, served: Evaluation | None) -> Any:
-    figure, axes = _axes()
-    for each in (served, candidate):
-        if each is not None:
-            points = [(radius, share(right)) for radius, right in each.curve]
-            radii = [0.0, *(radius for radius, _ in points)]
-            shares = [share(each.right[CLEAN]), *(one for _, one in points)]
-            axes.plot(radii, [one.value for one in shares], marker=".", label=each.name)
-            axes.fill_between(radii, [one.low for one in shares], [one.high for one in shares], alpha=0.2)
-    axes.axvline(candidate.plan.epsilon, color="#888888", linewidth=1, linestyle=":")
-    axes.set(xlabel="radius", ylabel="accuracy", ylim=(0, 1))
-    axes.set_xscale("symlog", linthresh=candidate.plan.epsilon)
-    axes.legend()
-    return figure
-
-
-def _history(history: Sequence[dict[str, Any]]) -> Any:
-    figure, axes = _axes()
-    for kind, key in (("epoch", "accuracy"), ("check", "clean"), ("check", "robust"), ("check", "certified")):
-        points = [(each["step"], each[key]) for each in history if each.get("kind") == kind and key in each]
-        if points:
-            label = f"{key}, in training" if kind == "epoch" else f"{key}, validation"
-            axes.plot(*zip(*points, strict=True), marker=".", label=label)
-    losses = [(each["step"], each["loss"]) for each in history if "loss" in each]
-    if losses:
-        right = axes.twinx()
-        right.plot(*zip(*losses, strict=True), color="#888888", linestyle="--")
-        right.set_ylabel("loss (dashed)")
-    axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1))
-    axes.legend()
-    return figure
-
-
-def _axes() -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")  # by itself, it needs no display
-    return figure, figure.subplots()
-
-
-def _figure(figure: Any, caption: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    drawing = buffer.getvalue()
+def _figure(drawing: str, caption: str) -> str:
     return f'<figure role="img" aria-label="{html.escape(caption)}">{drawing[drawing.index("<svg") :]}</figure>'
 
 

@@ -181,10 +181,13 @@ def _successes(textfile: Path) -> dict[str, float]:
         text = textfile.read_text()
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise ScheduleError(f"{textfile} cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScheduleError(f"{textfile} cannot be read: {error}") from None
     found = re.findall(rf'^{METRIC}\{{model="((?:[^"\\]|\\.)*)"\}} (\S+)$', text, re.MULTILINE)
-    return {_unescaped(name): float(value) for name, value in found}
+    try:
+        return {_unescaped(name): float(value) for name, value in found}
+    except ValueError as error:
+        raise ScheduleError(f"{textfile} is none of ours: {error}; remove it") from None
 
 
 def _unescaped(name: str) -> str:

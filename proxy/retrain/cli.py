@@ -1,6 +1,7 @@
 """`tensorwall retrain`: one adversarial-retraining run, start to end."""
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -15,10 +16,13 @@ from proxy.config.load import ConfigError, load, parse_as, text_of
 if TYPE_CHECKING:
     from defenses.retraining.data import Datasets
     from defenses.retraining.privacy import Spent
+    from defenses.retraining.run import Prepared
     from defenses.retraining.trained import Trained
     from proxy.retrain.staging import Staging
 
-_NEEDS = ("tensorflow", "tqdm")
+_NEEDS = ("tensorflow", "tqdm", "matplotlib", "art")
+LOCK = ".lock"
+"""In the output folder: two runs there would spoil each other's checkpoint."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,35 +86,73 @@ def _unmet(job: Job, when: When, events: Path | None) -> list[str]:
 
 def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on the machine
-    from tqdm import tqdm
 
     from defenses.retraining import run
     from defenses.retraining.checkpoint import CheckpointError
+    from defenses.retraining.conclude import check
     from defenses.retraining.data import DataError
+    from defenses.retraining.lock import LockedError, locked
     from defenses.retraining.loop import TrainingError
     from defenses.retraining.model import ModelError
+    from defenses.retraining.publish import PublishError
+    from defenses.retraining.robustness.subject import SubjectError
+    from defenses.retraining.signatures import SignatureError
 
     sys.path.append(str(Path.cwd()))  # factories that lie beside the job
-    try:
-        prepared = run.prepare(job)
-    except (CheckpointError, DataError, ModelError, TrainingError) as error:
-        print(f"{source}: {error}", file=sys.stderr)
-        return 2
-    loop, rows = prepared.loop, prepared.rows
+    with contextlib.ExitStack() as held:
+        try:
+            if not dry_run and job.strategy != "multi_worker":  # whose workers share the folder
+                job.output.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(job.output / LOCK))
+            if job.publish is not None:
+                check(job)
+            prepared = run.prepare(job)
+        except LockedError as error:
+            print(f"{source}: output: {error}; wait until it has ended, or name another folder", file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"{source}: output: {error}; name another folder", file=sys.stderr)
+            return 2
+        except (
+            CheckpointError,
+            DataError,
+            ModelError,
+            PublishError,
+            ScheduleError,
+            SignatureError,
+            SubjectError,
+            TrainingError,
+        ) as error:
+            print(f"{source}: {error}", file=sys.stderr)
+            return 2
+        _announce(prepared)
+        return 0 if dry_run else _trained(prepared, publish)
+
+
+def _announce(prepared: "Prepared") -> None:
+    job, rows, loop = prepared.job, prepared.rows, prepared.loop
     print(
         f"{job.name}: {job.method.kind}, L{job.norm} {job.epsilon.value:g}, {len(rows.train):,} rows to train on, "
         f"{len(rows.validation):,} to check, {loop.steps:,} steps of {job.training.batch} rows"
     )
     for finding in prepared.admitted.findings if prepared.admitted else ():
         print(f"poison in data.captured, let in by the job: {finding.who}: {finding.text}", file=sys.stderr)
-    if dry_run:
-        return 0
+
+
+def _trained(prepared: "Prepared", publish: bool) -> int:
+    """Trains, then judges and publishes if the job says so; the exit code."""
+    from tqdm import tqdm
+
+    from defenses.retraining import run
+    from defenses.retraining.loop import TrainingError
+
+    job, loop = prepared.job, prepared.loop
     if loop.progress.step:
         print(f"going on from step {loop.progress.step:,}")
     with tqdm(total=loop.steps, initial=loop.progress.step, desc="training", unit="step", disable=None) as progress:
         try:
             trained = run.train(prepared, lambda step: progress.update(step - progress.n))
-        except TrainingError as error:
+        except (OSError, TrainingError) as error:
             print(error, file=sys.stderr)
             return 1
     certified = "" if trained.certified is None else f", {trained.certified:.1%} certified"
@@ -120,7 +162,7 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
         f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}{private}\n"
         f"{trained.candidate}"
     )
-    done = _conclude(job, trained, rows, publish) if job.publish is not None and trained.chief else 0
+    done = _conclude(job, trained, prepared.rows, publish) if job.publish is not None and trained.chief else 0
     if done is None:
         return 1
     run.finish(prepared)
@@ -147,6 +189,7 @@ def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> 
         EnsembleError,
         LiveError,
         ModelError,
+        OSError,
         PublishError,
         SignatureError,
         SubjectError,

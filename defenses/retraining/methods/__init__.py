@@ -55,5 +55,6 @@ def method_of(recipe: Any) -> Method:
         recipes.Mart: mart.Mart,
         recipes.Ibp: ibp.Ibp,
         recipes.CrownIbp: ibp.CrownIbp,
+        recipes.MtlIbp: ibp.MtlIbp,
     }
     return table[type(recipe)](recipe)

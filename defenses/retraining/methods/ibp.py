@@ -1,11 +1,12 @@
 """Interval bound propagation, and CROWN-IBP on top of it."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from defenses.retraining import bounds, crown, recipes
+from defenses.retraining import attacks, bounds, crown, recipes
 from defenses.retraining.attacks import Tensor
 from defenses.retraining.methods import Batch
-from defenses.retraining.methods.losses import cross_entropy
+from defenses.retraining.methods.losses import against, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,24 @@ class CrownIbp:
         return _mixed(self.recipe.clean, batch, attacked, worst)
 
 
+@dataclass(frozen=True)
+class MtlIbp:
+    """De Palma et al. 2024, equation 8, its alpha 1 - `clean`."""
+
+    recipe: recipes.MtlIbp
+
+    def attack(self, batch: Batch) -> Tensor:
+        """PGD from a random start."""
+        loss = partial(against, batch)
+        return attacks.pgd(loss, batch.x, batch.ball, self.recipe.steps, self.recipe.step, batch.start)
+
+    def losses(self, batch: Batch, attacked: Tensor) -> Tensor:
+        """The mix of the loss on attacked rows and the loss on the bound."""
+        worst = bounds.worst_logits(batch.layers, batch.x, batch.y, batch.ball)
+        return _mixed(self.recipe.clean, batch, attacked, worst)
+
+
 def _mixed(least: float, batch: Batch, attacked: Tensor, worst: Tensor) -> Tensor:
     share = (1 - least) * batch.ball.epsilon / batch.full
-    clean = cross_entropy(batch.targets, batch.logits(attacked, True))
-    return (1 - share) * clean + share * cross_entropy(batch.targets, worst)
+    other = cross_entropy(batch.targets, batch.logits(attacked, True))
+    return (1 - share) * other + share * cross_entropy(batch.targets, worst)
