@@ -15,6 +15,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "TRADES, AWP": {"method": {"kind": "trades", "beta": 6.0, "steps": 5}, "awp": {"gamma": 0.005}},
     "MART": {"method": {"kind": "mart", "steps": 7}},
     "IBP": {"method": {"kind": "ibp", "clean": 0.3}, "ramp": RAMP},
+    "MTL-IBP": {"method": {"kind": "mtl_ibp", "clean": 0.85, "steps": 1, "step": 1.0}, "ramp": RAMP},
     "CROWN-IBP": {"method": {"kind": "crown_ibp", "clean": 0.3}, "ramp": RAMP},
 }
 

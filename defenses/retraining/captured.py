@@ -40,7 +40,7 @@ def admit(source: CapturedRows, train: Rows, form: Form, seed: int) -> Admitted:
 
 
 def _callers(source: CapturedRows, count: int) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
-    with np.load(source.file, allow_pickle=False) as arrays:
+    with data.opened(source.file) as arrays:
         if "caller" not in arrays or arrays["caller"].shape != (count,):
             raise DataError(
                 f"data.captured: {source.file} does not say who sent each row (an array caller, one a row); make it "

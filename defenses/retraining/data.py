@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow as tf
@@ -83,13 +84,19 @@ def read(source: RowsSource, form: Form, key: str) -> Rows:
         x, y, files = _READERS[type(source)](source)
     except OSError as error:
         raise DataError(f"{key}: {error.filename or ''} cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, tf.errors.OpError) as error:
+    except (ValueError, KeyError, EOFError, BadZipFile, tf.errors.OpError) as error:
         raise DataError(f"{key}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
     x, y = np.asarray(x)[: source.rows], np.asarray(y)[: source.rows]
     if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
-        raise DataError(f"{key}: inputs of {x.dtype} and labels of {y.dtype}; numbers and whole numbers are expected")
+        raise DataError(
+            f"{key}: inputs of {x.dtype} and labels of {y.dtype}; convert them to numbers, and to the whole numbers of "
+            "classes"
+        )
     if len(x) != len(y) or y.ndim != 1 or not len(y):
-        raise DataError(f"{key}: inputs {x.shape} and labels {y.shape}; (N, ...) and (N,), N at least 1, are expected")
+        raise DataError(
+            f"{key}: inputs {x.shape} and labels {y.shape}; (N, ...) and (N,), N at least 1, are expected: one class "
+            "for each row, as a whole number"
+        )
     return _checked(Rows(x.astype(np.float32) / np.float32(source.divide_by), y.astype(np.int32), files), form, key)
 
 
@@ -97,16 +104,24 @@ def _checked(rows: Rows, form: Form, key: str) -> Rows:
     shape = rows.x.shape[1:]
     if shape != form.shape:
         if (*shape, 1) != form.shape:
-            raise DataError(f"{key}: rows of shape {shape}, and the model takes {form.shape}")
+            raise DataError(
+                f"{key}: rows of shape {shape}, and the model takes {form.shape}; reshape them, or name another model"
+            )
         rows = Rows(rows.x[..., np.newaxis], rows.y, rows.files)
+    if not np.isfinite(rows.x).all():
+        odd = np.flatnonzero(~np.isfinite(rows.x.reshape(len(rows), -1)).all(axis=1))
+        raise DataError(f"{key}: {len(odd)} rows have values that are not finite, the first is row {odd[0]}; mend them")
     low, high = float(rows.x.min()), float(rows.x.max())
-    if not (form.lower <= low and high <= form.upper):  # false for NaN, too
+    if low < form.lower or high > form.upper:
         raise DataError(
             f"{key}: inputs in [{low:g}, {high:g}] leave the model's range [{form.lower:g}, {form.upper:g}]; "
             "set divide_by, or model.range"
         )
     if rows.y.min() < 0 or rows.y.max() >= form.classes:
-        raise DataError(f"{key}: classes {rows.y.min()} to {rows.y.max()}, and the model knows 0 to {form.classes - 1}")
+        raise DataError(
+            f"{key}: classes {rows.y.min()} to {rows.y.max()}, and the model knows 0 to {form.classes - 1}; correct "
+            "the labels, or name a model of as many classes"
+        )
     return rows
 
 
@@ -122,7 +137,7 @@ Read = tuple[Any, Any, tuple[Path, ...]]
 
 
 def _npz(source: NpzRows) -> Read:
-    with np.load(source.file, allow_pickle=False) as arrays:
+    with opened(source.file) as arrays:
         for name in (source.inputs, source.labels):
             if name not in arrays:
                 raise ValueError(f"{source.file} has no array {name!r}; it has {', '.join(arrays)}")
@@ -130,8 +145,25 @@ def _npz(source: NpzRows) -> Read:
 
 
 def _npy(source: NpyRows) -> Read:
-    inputs, labels = (np.load(path, allow_pickle=False) for path in (source.inputs, source.labels))
+    inputs, labels = (_loaded(path) for path in (source.inputs, source.labels))
+    if not (isinstance(inputs, np.ndarray) and isinstance(labels, np.ndarray)):
+        raise ValueError(f"{source.inputs} or {source.labels} is no .npy file; for .npz files write `kind: npz`")
     return inputs, labels, (source.inputs, source.labels)
+
+
+def opened(file: Path) -> Any:
+    """The arrays of an .npz file, to be closed. Raises OSError, ValueError."""
+    found = _loaded(file)
+    if isinstance(found, np.ndarray):
+        raise ValueError(f"{file} is no .npz file; for .npy files write `kind: npy`, with `inputs` and `labels`")
+    return found
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile):
+        raise ValueError(f"{path} is no file of arrays as numpy.save and numpy.savez write them, unpickled") from None
 
 
 def _tfrecord(source: TfrecordRows) -> Read:

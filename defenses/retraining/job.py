@@ -78,13 +78,13 @@ class Job(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]{0,99}$", description="of the model, as it is served")
     model: ModelSource
     data: Data
-    method: Method
+    method: Method = Field(description="how the model is hardened")
     awp: Awp | None = None
     privacy: Privacy | None = Field(None, description="absent: no differential privacy")
-    norm: Literal["inf", "2"] = "inf"
+    norm: Literal["inf", "2"] = Field("inf", description="of the radius")
     epsilon: Epsilon
     training: Training
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="of the order of rows and of the attacks")
     strategy: Literal["one", "mirrored", "multi_worker"] = Field(
         "one", description="one device; all GPUs of this machine; the workers in TF_CONFIG"
     )

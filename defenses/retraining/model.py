@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from defenses.imported import made
@@ -88,18 +89,40 @@ def load(source: ModelSource) -> Classifier:
     return Classifier(model, network, head, source.gives, name, tuple(shape), int(answers[1]), *source.range)
 
 
+def check(classifier: Classifier, rows: Any) -> None:
+    """Whether a model gives what it is said to give.
+
+    Args:
+        classifier: of `load`.
+        rows: (n, ...), a few.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if classifier.head is not None or classifier.network is not classifier.whole:
+        return  # a softmax was found and set aside
+    answers = np.asarray(classifier.network(tf.constant(rows), training=False), np.float32)
+    distributed = bool((answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-2))
+    if distributed and classifier.gives == "logits":
+        raise ModelError("model.gives: the model answers distributions; write `gives: probabilities`")
+    if not distributed and classifier.gives == "probabilities":
+        raise ModelError("model.gives: the model answers no distributions; write `gives: logits`")
+
+
 def _from_file(path: Path) -> Any:
     if path.is_dir():
         raise ModelError(
-            f"{path} is a folder: a SavedModel is a graph for serving, without the layers that training needs. Give "
-            "the .keras file that it was exported from, or `factory` and `weights`"
+            f"model.file: {path} is a folder: a SavedModel is a graph for serving, without the layers that training "
+            "needs. Give the .keras file that it was exported from, or `factory` and `weights`"
         )
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file; name a .keras file in model.file")
+        raise ModelError(f"model.file: {path}: there is no such file; name a .keras file")
+    if path.name == "saved_model.pb":
+        return _from_file(path.parent)
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # whatever Keras meets in a foreign file
-        raise ModelError(f"{path} cannot be read as a Keras model: {_line(error)}") from None
+        raise ModelError(f"model.file: {path} cannot be read as a Keras model: {_line(error)}") from None
 
 
 def _from_factory(source: ModelSource) -> Any:
@@ -133,4 +156,4 @@ def _without_softmax(model: Any) -> tuple[Any, Any]:
 
 def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    return lines[0].partition(". ")[0][:300]

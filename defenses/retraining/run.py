@@ -15,6 +15,9 @@ from defenses.retraining.loop import Loop, TrainingError
 from defenses.retraining.model import Classifier
 from defenses.retraining.trained import Trained
 
+_FEW = 32
+"""Rows that show what a model answers."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -55,6 +58,7 @@ def prepare(job: Job, strategy: Any = None) -> Prepared:
         classifier = model.load(job.model)
     form = data.Form(classifier.shape, classifier.classes, classifier.lower, classifier.upper)
     rows, admitted = data.load(job.data, form, job.seed), None
+    model.check(classifier, rows.train.x[:_FEW])
     if job.evaluate.captured is not None:
         rows = replace(rows, captured=data.read(job.evaluate.captured, form, "evaluate.captured"))
     if job.data.captured is not None:

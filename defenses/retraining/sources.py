@@ -15,12 +15,12 @@ class ModelSource(Section):
     """
 
     file: Path | None = Field(None, description="a .keras file")
-    factory: ImportPath | None = None
+    factory: ImportPath | None = Field(None, description="package.module:function that makes the model")
     settings: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the factory")
     weights: Path | None = Field(
         None, description="a .weights.h5 file for what the factory makes; default: new weights"
     )
-    gives: Literal["logits", "probabilities"]
+    gives: Literal["logits", "probabilities"] = Field(description="what the model answers")
     input: str | None = Field(None, description="name of the input, for the signature; default: the model's own")
     range: tuple[float, float] = Field((0.0, 1.0), description="lowest and highest value of an input")
 
@@ -110,7 +110,7 @@ class CapturedRows(Section):
 class Data(Section):
     """Rows to train on, to choose the weights by, and to judge the result by."""
 
-    train: RowsSource
+    train: RowsSource = Field(description="rows to train on")
     validation: RowsSource | Share = Field(0.1, description="rows for early stopping, or a share of the training rows")
     test: RowsSource | None = Field(None, description="rows for the evaluation and the gates")
     captured: CapturedRows | None = Field(None, description="reviewed rows of callers to train on; default: none")

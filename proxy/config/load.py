@@ -118,7 +118,14 @@ def parse(text: str, environment: Mapping[str, str], source: str = "configuratio
     return parse_as(Config, text, environment, source, "the shortest one is `upstream: HOST:PORT`")
 
 
-def parse_as(form: type[Model], text: str, environment: Mapping[str, str], source: str, hint: str) -> Model:
+def parse_as(
+    form: type[Model],
+    text: str,
+    environment: Mapping[str, str],
+    source: str,
+    hint: str,
+    keys: str = "`tensorwall check-config --schema`",
+) -> Model:
     """Checks a text against any form; `hint` ends the message for a text that is not even a mapping.
 
     Raises:
@@ -147,7 +154,7 @@ def parse_as(form: type[Model], text: str, environment: Mapping[str, str], sourc
         try:
             return form.model_validate(values)
         except ValidationError as error:
-            reader.problems += _problems(error)
+            reader.problems += _problems(error, keys)
     raise ConfigError("\n".join(_line(source, reader.lines, path, text) for path, text in reader.problems))
 
 
@@ -176,22 +183,26 @@ def text_of(path: Path) -> str:
 
 _WORDS = {
     "missing": "is required; add it",
-    "extra_forbidden": "is not a known key; check the spelling against `tensorwall check-config --schema`",
+    "extra_forbidden": "is not a known key; check the spelling against {keys}",
 }
 
 
-def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
+_UNNAMED = ("tagged-union[", "constrained-")
+"""What pydantic calls a member of a union that has no name of its own."""
+
+
+def _problems(error: ValidationError, keys: str) -> list[tuple[KeyPath, str]]:
     """Without those that only follow from a problem further in (a list is too short because its one item is wrong)."""
-    found = [_problem(details) for details in error.errors(include_url=False)]
+    found = [_problem(details, keys) for details in error.errors(include_url=False)]
     inner = {path[:n] for path, _ in found for n in range(len(path))}
     return [(path, text) for path, text in found if path not in inner] or found
 
 
-def _problem(error: Any) -> tuple[KeyPath, str]:
+def _problem(error: Any, keys: str) -> tuple[KeyPath, str]:
     path = tuple(part for part in error["loc"] if part not in ("function-after", "function-before"))
     kind = error["type"]
     if kind in _WORDS:
-        return path, _WORDS[kind]
+        return path, _WORDS[kind].format(keys=keys)
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
     if kind == "value_error" or isinstance(value, dict | list):
@@ -203,5 +214,6 @@ def _line(source: str, lines: Mapping[KeyPath, int], path: KeyPath, text: str) -
     at = path
     while at and at not in lines:
         at = at[:-1]
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    named = (part for part in path if not str(part).startswith(_UNNAMED))
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named).lstrip(".")
     return f"{source}:{lines.get(at, 1)}: {name + ': ' if name else ''}{text}"

@@ -13,9 +13,9 @@ from typing_extensions import TypeAliasType
 from proxy.config.schema import Config
 
 
-def reference() -> str:
+def reference(form: type[BaseModel] = Config) -> str:
     """Markdown: one section for each part of the file, where it is first used, and one row for each key."""
-    return "\n".join(_section("", Config, set()))
+    return "\n".join(_section("", form, set()))
 
 
 def _section(path: str, model: type[BaseModel], written: set[type[BaseModel]]) -> Iterator[str]:

@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("retrain needs the extra retrain: pip install 'tensorwall[retrain]'", file=sys.stderr)
         return 2
     try:
-        hint = "docs/retraining.md has a whole job"
-        job = parse_as(Job, text_of(arguments.job), os.environ, str(arguments.job), hint)
+        hint, keys = "docs/retraining.md has a whole job", "docs/retraining-job.md"
+        job = parse_as(Job, text_of(arguments.job), os.environ, str(arguments.job), hint, keys)
         if job.proxy is not None:
             load(job.proxy.config)  # told now, and not after the training
     except ConfigError as error:
@@ -111,7 +111,7 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
             print(f"{source}: output: {error}; wait until it has ended, or name another folder", file=sys.stderr)
             return 1
         except OSError as error:
-            print(f"{source}: output: {error}; name another folder", file=sys.stderr)
+            print(f"{source}: output: {job.output} cannot be made: {error.strerror}; name another", file=sys.stderr)
             return 2
         except (
             CheckpointError,

@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
+from defenses.retraining.job import Job
 from proxy.config.reference import reference
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_has_the_reference() -> None:
-    assert reference() in PAGE.read_text(), "run `python -m proxy.config.reference` and put it there"
+    page = (DOCS / "configuration.md").read_text()
+    assert reference() in page, "run `python -m proxy.config.reference` and put it there"
+
+
+def test_so_has_that_of_the_job() -> None:
+    page = (DOCS / "retraining-job.md").read_text()
+    assert reference(Job) in page, "run `python -m proxy.retrain.reference` and put it there"

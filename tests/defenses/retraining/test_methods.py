@@ -21,6 +21,7 @@ METHODS: list[dict[str, Any]] = [
     {"kind": "mart", "steps": 3, "step": 0.5},
     {"kind": "ibp"},
     {"kind": "crown_ibp"},
+    {"kind": "mtl_ibp"},
 ]
 
 
@@ -40,7 +41,7 @@ def undefended(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
 def test_a_method_hardens(tmp_path: Path, rows: Path, undefended: Trained, method: dict[str, Any]) -> None:
-    certifies = method["kind"] in ("ibp", "crown_ibp")  # bounds need a ramp
+    certifies = method["kind"] in ("ibp", "crown_ibp", "mtl_ibp")  # bounds need a ramp
     epsilon = {"value": 0.1, "ramp_epochs": 20 if certifies else 0}
     changes: dict[str, Any] = {"epsilon": epsilon, "training": {"epochs": 40 if certifies else 10}}
     if method["kind"] == "crown_ibp":  # no line bounds a MaxPooling2D
