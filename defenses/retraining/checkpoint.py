@@ -81,6 +81,6 @@ def read(path: Path, digest: str) -> tuple[Progress, Arrays] | None:
                     parts[part][rest] = file[name]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); remove it to start anew") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        raise CheckpointError(f"{path} is damaged; remove it to start anew") from None
     return Progress(**head, best=parts["best"]), parts["now"]

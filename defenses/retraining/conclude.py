@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from defenses.retraining import live, model
 from defenses.retraining.card import FOLDER, JSON, card_of, write_card
@@ -58,8 +59,15 @@ class Conclusion:
     passed: bool
 
 
-def check(job: Job) -> None:
+def check(job: Job, shape: tuple[int, ...]) -> str | None:
     """Whether a candidate could be judged and published, told before it is trained. `job.publish` must be there.
+
+    Args:
+        job: of the run.
+        shape: of a row, as the candidate takes it.
+
+    Returns:
+        Why the gate of signatures will refuse any candidate of this shape, a sentence; None if that is open.
 
     Raises:
         PublishError, ScheduleError, SignatureError, SubjectError: with the remedy.
@@ -68,10 +76,16 @@ def check(job: Job) -> None:
     with _versions(job.publish.base, dry_run=True) as versions:
         folder = versions.newest()
     read_signatures(folder)
-    of_saved_model("served", folder, output=job.publish.output)
+    low, high = job.model.range
+    served = of_saved_model("served", folder, output=job.publish.output, low=low, high=high)
     textfile = job.publish.textfile
     if textfile is not None and not (textfile.parent.is_dir() and os.access(textfile.parent, os.W_OK)):
         raise ScheduleError(f"publish.textfile: {textfile.parent} is no folder that can be written; make it")
+    try:
+        tf.function(served.logits)(tf.fill((1, *shape), low))  # in a graph, as attacks do, or shapes count for less
+    except Exception:  # whatever a foreign graph does with rows of another shape
+        return f"{folder} does not take rows of {shape}, as the model of the job does; retrain one of the same input."
+    return None
 
 
 def conclude(

@@ -72,6 +72,8 @@ def load(source: ModelSource) -> Classifier:
         ModelError: there is none, or it is no classifier that can be trained.
     """
     model = _from_file(source.file) if source.file is not None else _from_factory(source)
+    if not model.built or (isinstance(model, keras.Sequential) and not model.layers):
+        raise ModelError("the shape of the model's input is not known; begin the model with a keras.Input")
     if len(model.inputs or []) != 1 or len(model.outputs or []) != 1:
         raise ModelError("the model has to have one input and one output; wrap it in a keras.Model that has")
     shape, answers = model.inputs[0].shape[1:], model.outputs[0].shape

@@ -124,7 +124,13 @@ def _strategy(job: Job) -> Any:
     if job.strategy == "mirrored":
         return tf.distribute.MirroredStrategy()
     if job.strategy == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainingError(
+                f"strategy: TF_CONFIG does not name workers and this one's task ({error}); its form is "
+                '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+            ) from None
     return tf.distribute.get_strategy()
 
 

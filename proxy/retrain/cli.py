@@ -104,9 +104,8 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
             if not dry_run and job.strategy != "multi_worker":  # whose workers share the folder
                 job.output.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(job.output / LOCK))
-            if job.publish is not None:
-                check(job)
             prepared = run.prepare(job)
+            unlike = None if job.publish is None else check(job, prepared.classifier.shape)
         except LockedError as error:
             print(f"{source}: output: {error}; wait until it has ended, or name another folder", file=sys.stderr)
             return 1
@@ -126,6 +125,9 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
             print(f"{source}: {error}", file=sys.stderr)
             return 2
         _announce(prepared)
+        if unlike is not None:
+            print(f"refused by the gate of signatures: {unlike}", file=sys.stderr)
+            return 1
         return 0 if dry_run else _trained(prepared, publish)
 
 

@@ -4,6 +4,7 @@ Each attack gets the rows that all before it left right: APGD on the cross-entro
 ratio, Square, which needs no gradient. AutoAttack's FAB is not among ART's; robustbench's numbers are so not its own.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,10 @@ def attack(
     if not len(rows):
         return rows
     try:
-        import art.attacks.evasion  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of frameworks that are not there
+            import art.attacks.evasion
+            import art.estimators.classification  # noqa: F401
     except ImportError:
         raise EnsembleError(
             "the ensemble needs adversarial-robustness-toolbox: pip install 'tensorwall[retrain]'"
