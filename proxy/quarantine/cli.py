@@ -1,6 +1,7 @@
 """`tensorwall quarantine`: captured rows for a reviewer, and with the reviewer's labels for a retraining job."""
 
 import argparse
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", help="name of the input; default: the only one")
     parser.add_argument("--rows-per-caller", type=_positive, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the sample; keep it from callers")
-    parser.add_argument(
+    reviewed = parser.add_mutually_exclusive_group()
+    reviewed.add_argument(
         "--labels", type=Path, metavar="CSV", help="a reviewer's: sha256,label; only these rows are kept"
+    )
+    reviewed.add_argument(
+        "--reviewer",
+        type=_words,
+        metavar="COMMAND",
+        help="prints such a CSV; run with the path of an .npz file of the rows as its last argument",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the .npz file to write")
 
@@ -28,13 +36,23 @@ def _positive(text: str) -> int:
     return value
 
 
+def _words(text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no command: {error}") from None
+    if not words:
+        raise argparse.ArgumentTypeError("it is empty; name a command")
+    return words
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if find_spec("google_crc32c") is None:
         print("quarantine needs the extra capture: pip install 'tensorwall[capture]'", file=sys.stderr)
         return 2
     from proxy.capture.source import Source, SourceError
-    from proxy.quarantine.sample import LabelsError, Quarantine, labelled, labels
+    from proxy.quarantine.sample import LabelsError, Quarantine, labelled, labels, reviewed
 
     try:
         by_digest = None if arguments.labels is None else labels(arguments.labels)
@@ -45,6 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
     held = Quarantine(arguments.model, arguments.input, arguments.rows_per_caller, arguments.seed)
     held.fill(source)
     arrays = held.arrays()
+    if arguments.reviewer is not None and len(arrays["x"]):
+        try:
+            by_digest = reviewed(arguments.reviewer, arrays)
+        except LabelsError as error:
+            print(f"--reviewer: {error}", file=sys.stderr)
+            return 1
     if by_digest is not None:
         arrays = labelled(arrays, by_digest)
     for problem in source.problems:

@@ -5,7 +5,9 @@ What the attacked model answered is left out on purpose: a label comes from a re
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -156,6 +158,32 @@ def labels(path: Path) -> dict[str, int]:
             f"{path}: cannot be read: {error}; name a CSV file with the columns sha256 and label"
         ) from None
     return found
+
+
+def reviewed(command: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """The labels that a reviewer's command prints, as `labels` reads them.
+
+    Args:
+        command: its words; the path of an .npz file of the arrays is added. It has as long as it takes.
+        arrays: of `Quarantine.arrays`.
+
+    Raises:
+        LabelsError: it cannot be run, fails, or prints something else.
+    """
+    with tempfile.TemporaryDirectory(prefix="tensorwall-quarantine-") as made:  # for the owner only
+        rows, printed = Path(made) / "rows.npz", Path(made) / "labels.csv"
+        np.savez(rows, **arrays)  # type: ignore[arg-type]  # its stub takes names for its own arguments
+        try:
+            with printed.open("wb") as out:
+                ended = subprocess.run([*command, str(rows)], stdout=out, check=False)  # noqa: S603  # the operator's
+        except OSError as error:
+            raise LabelsError(f"{command[0]} cannot be run: {error.strerror}") from None
+        if ended.returncode:
+            raise LabelsError(f"{command[0]} ended with exit code {ended.returncode}; nothing is labelled")
+        try:
+            return labels(printed)
+        except LabelsError as error:
+            raise LabelsError(f"{command[0]} printed no labels: {str(error).removeprefix(str(printed))[1:]}") from None
 
 
 def labelled(arrays: Mapping[str, NDArray[Any]], by_digest: Mapping[str, int]) -> dict[str, NDArray[Any]]:

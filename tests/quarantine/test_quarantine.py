@@ -1,5 +1,6 @@
 """From captured files to rows for a reviewer, and from the reviewer's labels to rows for a job."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,42 @@ def test_labels_that_cannot_be_used(
 def test_a_model_that_nobody_called(captured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(captured, "--model", "none")[0] == 1
     assert "nothing to keep of the model 'none'" in capsys.readouterr().err
+
+
+def _reviewer(folder: Path, text: str) -> str:
+    """The command of a program that has the arrays `rows`."""
+    program = folder / "a reviewer.py"
+    program.write_text(f"import sys, numpy as np\nrows = np.load(sys.argv[-1])\n{text}\n")
+    return f"{sys.executable} '{program}' --team fraud"
+
+
+def test_a_reviewers_command_labels(captured: Path, tmp_path: Path) -> None:
+    text = "assert sys.argv[1:3] == ['--team', 'fraud'] and 'y' not in rows\nprint('sha256,label')\n"
+    text += "for digest, row in zip(rows['sha256'], rows['x']):\n    if row[0] < 1: print(f'{digest},3')"
+    code, arrays = _run(captured, "--rows-per-caller", "10", "--reviewer", _reviewer(tmp_path, text))
+    assert code == 0
+    assert arrays["y"].tolist() == [3] * len(arrays["x"])
+    assert sorted(arrays["x"][:, 0].tolist())[-2:] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sys.exit(3)", "ended with exit code 3; nothing is labelled"),
+        ("print('a cat')", "printed no labels: 1: the columns sha256 and label are expected"),
+    ],
+)
+def test_a_reviewers_command_that_fails(
+    captured: Path, tmp_path: Path, text: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, arrays = _run(captured, "--reviewer", _reviewer(tmp_path, text))
+    assert (code, arrays) == (1, {})
+    assert message in capfd.readouterr().err
+
+
+def test_a_reviewers_command_that_is_none(captured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(captured, "--reviewer", "/nowhere/reviewer")[0] == 1
+    assert "/nowhere/reviewer cannot be run: No such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as raised:
+        _run(captured, "--reviewer", "an 'open quote")
+    assert raised.value.code == 2
