@@ -18,9 +18,13 @@ def curve(candidate: Evaluation, served: Evaluation | None) -> str:
             shares = [share(each.right[CLEAN]), *(one for _, one in points)]
             axes.plot(radii, [one.value for one in shares], marker=".", label=each.name)
             axes.fill_between(radii, [one.low for one in shares], [one.high for one in shares], alpha=0.2)
-    axes.axvline(candidate.plan.epsilon, color="#888888", linewidth=1, linestyle=":")
-    axes.set(xlabel="radius", ylabel="accuracy", ylim=(0, 1))
-    axes.set_xscale("symlog", linthresh=candidate.plan.epsilon)
+    epsilon, last = candidate.plan.epsilon, candidate.curve[-1][0]
+    axes.axvline(epsilon, color="#888888", linewidth=1, linestyle=":", label="judged at")
+    axes.set_xscale("symlog", linthresh=epsilon)
+    ticks = [0, epsilon / 2, epsilon, 2 * epsilon, *([last] if last > 3 * epsilon else [])]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="radius", ylabel="accuracy", xlim=(0, last), ylim=(0, 1.02))
     axes.legend()
     return _svg(figure)
 
@@ -38,7 +42,8 @@ def training(history: Sequence[dict[str, Any]]) -> str:
         right = axes.twinx()
         right.plot(*zip(*losses, strict=True), color="#888888", linestyle="--")
         right.set_ylabel("loss (dashed)")
-    axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1))
+    axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1.02))
+    axes.set_xlim(left=0)
     axes.legend()
     return _svg(figure)
 

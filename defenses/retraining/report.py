@@ -24,6 +24,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .75rem; text-align: left;
 border-bottom: 1px solid #ccc; font-variant-numeric: tabular-nums }
+td:first-child, th:first-child { white-space: nowrap } td { vertical-align: top }
 .no { color: #a40000; font-weight: 600 } .yes { color: #1a6b1a; font-weight: 600 }
 figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; height: auto }
 pre { overflow-x: auto; background: #f4f4f4; padding: 1rem }
@@ -98,7 +99,9 @@ def _page(
     if rows.ndim == 4 and rows.shape[-1] in (1, 3):
         yield "<h2>Adversarial images</h2>" + _images(candidate, served, rows)
     yield from _callers(card["training"].get("captured"))
-    yield f"<h2>What was trained on what</h2><pre>{html.escape(json.dumps(card['training'], indent=2))}</pre>"
+    yield "<h2>What was trained on what</h2>" + _trained(card["training"])
+    manifest = html.escape(json.dumps(card["training"], indent=2))
+    yield f"<details><summary>The manifest</summary><pre>{manifest}</pre></details>"
     yield "</html>"
 
 
@@ -140,6 +143,22 @@ def _classes(candidate: Evaluation, served: Evaluation | None) -> str:
         old = before.get(label)
         lines.append([str(label), str(own[CLEAN]), str(own["robust"]), *([str(old["robust"])] if old else [])])
     return _table(["class", "clean", "robust", *(["robust, served"] if before else [])], lines)
+
+
+def _trained(manifest: dict[str, Any]) -> str:
+    """The job in short, and the files with their hashes."""
+    job = manifest["job"] if isinstance(manifest.get("job"), dict) else {}
+    said = {
+        key: ", ".join(f"{name} {value}" for name, value in job[key].items() if value is not None)
+        for key in ("model", "method", "awp", "epsilon", "privacy")
+        if job.get(key)
+    }
+    said |= {f"{part} rows": f"{rows['rows']:,}" for part, rows in manifest.get("rows", {}).items()}
+    if "steps" in manifest:
+        said["training"] = f"{manifest['steps']:,} steps in {manifest['seconds']:,.0f} s, ended by {manifest['ended']}"
+    lines = [[html.escape(key), html.escape(text)] for key, text in said.items()]
+    files = [[html.escape(file), f"<code>{digest}</code>"] for file, digest in manifest.get("files", {}).items()]
+    return _table(["", ""], lines) + (_table(["file", "SHA-256"], files) if files else "")
 
 
 def _callers(captured: dict[str, Any] | None) -> Iterable[str]:
