@@ -26,7 +26,7 @@ PLAIN = {"kind": "fgsm", "clean": 1.0}
 
 
 @keras.saving.register_keras_serializable("tests")
-class Rounded(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class Rounded(keras.layers.Layer):  # type: ignore[name-defined]  # an import that may be skipped
     """Through which no gradient goes, but in training."""
 
     def call(self, x: Any, training: bool = False) -> Any:
