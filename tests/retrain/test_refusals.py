@@ -19,7 +19,7 @@ from proxy.__main__ import main  # noqa: E402
 from tests.defenses.retraining.subjects import digits  # noqa: E402
 from tests.retrain.jobs import write_job  # noqa: E402
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 ONCE = {"epochs": 1, "batch": 100, "check": {"every_epochs": 1, "rows": 50, "steps": 2}}
 HARDLY = {"optimizer": {"learning_rate": 1e-7}}
 PLAIN = {"kind": "fgsm", "clean": 1.0}
