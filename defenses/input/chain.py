@@ -146,8 +146,7 @@ def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
 def _refuse_non_finite(values: Array) -> None:
     finite = np.isfinite(values)
     if not finite.all():
-        finite = finite.reshape(len(values), -1).all(axis=1)
-        row = int((~finite).argmax())
+        row = int((~finite.reshape(len(values), -1).all(axis=1)).argmax())
         found = values[row][~np.isfinite(values[row])].flat[0]
         raise InvalidInputError(f"row {row} holds {found}; send finite numbers")
 
