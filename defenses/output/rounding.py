@@ -118,7 +118,7 @@ def _winner_bonus(rest: Rows, room: Rows, left: NDArray[np.float64], winner: NDA
     ahead = (rest > own) | ((rest == own) & (np.arange(rest.shape[1]) < winner[:, None]))
     turn = (ahead.sum(axis=1) < left).astype(np.float64)
     lowest = room.min(axis=1)
-    takers = [np.count_nonzero(room >= 1.0 - bonus, axis=1) - 1 for bonus in (0, 1)]
+    takers = [(room >= 1.0 - bonus).sum(axis=1) - 1 for bonus in (0, 1)]
     needed = np.where(
         (lowest >= 0.0) & (takers[0] >= left), 0.0, np.where((lowest >= -1.0) & (takers[1] + 1 >= left), 1.0, 2.0)
     )
