@@ -137,14 +137,19 @@ def _measured(proxy: Proxy, load: Load, arguments: list[str]) -> Measured:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "begin\n", "the load could not start"
-        main, both = cpu_seconds([pid]), cpu_seconds(family(pid))
+        main, detectors = _cpu(pid)
         answered, took, failed = driver.stdout.readline().split()
         assert not int(failed), f"{failed} calls failed"
     time.sleep(_SETTLE)
-    main, both = cpu_seconds([pid]) - main, cpu_seconds(family(pid)) - both
+    main, detectors = (after - before for after, before in zip(_cpu(pid), (main, detectors), strict=True))
     after_seen, after_lost = _rows(proxy, load)
     share = (after_seen - seen) / max(1.0, after_seen - seen + after_lost - lost)
-    return Measured(int(answered) / float(took), both / int(answered), main / int(answered), share)
+    return Measured(int(answered) / float(took), (main + detectors) / int(answered), main / int(answered), share)
+
+
+def _cpu(pid: int) -> tuple[float, float]:
+    """Seconds so far of the proxy and of its detectors."""
+    return cpu_seconds([pid]), cpu_seconds(family(pid)[1:])
 
 
 def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
