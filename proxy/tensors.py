@@ -90,8 +90,9 @@ def to_array(proto: TensorProto) -> Array:
     kind = _KINDS.get(proto.dtype)
     if kind is None:
         raise UndecodableTensorError(f"dtype {proto.dtype} has no numpy form")
-    if proto.tensor_content and _elements(shape):
-        stored = _content(proto.tensor_content, kind, _elements(shape))
+    content = proto.tensor_content  # each look at it is a copy
+    if content and _elements(shape):
+        stored = _content(content, kind, _elements(shape))
     else:
         stored = _fill(_values(proto, kind), _elements(shape))
     return _from_stored(stored, proto.dtype).reshape(shape)

@@ -2,22 +2,21 @@
 
     python -m benchmarks.detection_cost [--seconds 4] [--turns 5] [--loads image,table] [--out build/NAME.json]
 
-One proxy for each mode, all in front of one upstream that answers at once, so that the proxy is what limits and the
-share that detection costs is at its largest. 16 calls are in flight, of 100 callers, all rows distinct. CPU seconds are
-the proxy's (user and system, all threads), read from /proc: what else the machine does moves them little. They are
-counted with its detectors' process, and `main` are those of the process alone that answers calls.
+One proxy for each mode, all in front of the throughput benchmark's stub, which answers at once, so that the proxy is
+what limits and the share that detection costs is at its largest. 16 calls are in flight, of 100 callers over four
+connections, all rows distinct, with 64 different answers. Load and upstream speak HTTP/2 from prepared bytes: a gRPC
+client and server in Python would take more of the machine than the proxy does, and hide what detection adds. CPU
+seconds are the proxy's (all threads), read from /proc: what else the machine does moves them little. They are counted
+with its detectors' process, and `main` are those of the process alone that answers calls.
 """
 
 import argparse
 import json
-import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -25,17 +24,25 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.detection_cost.load import CALLERS
-from benchmarks.detection_cost.traffic import CLASSES, LOADS, Load, natural
+from benchmarks.detection_cost.traffic import CLASSES, LOADS, Load, natural, reply, requests
+from benchmarks.throughput.callers import CALLERS
+from benchmarks.throughput.framing import framed
+from benchmarks.throughput.payloads import Payload
+from benchmarks.throughput.processes import cpu_seconds, family
+from benchmarks.throughput.upstream import standing_in
+from benchmarks.throughput.watched import total
 from detectors.calibration import calibrate
 from detectors.features import Extractor, summarise
 from detectors.observation import Observation
-from tests.processes import Proxy, children, serving_proxy
+from tests.processes import Proxy, serving_proxy
 
 MODES = ("off", "shadow", "enforce")
 LEARNED = 50_000
 """Rows of the profile: more than any caller sends here in all, so that nobody asks for unusually much."""
 SALT = b"of the benchmark"
+MOST = 20_000
+"""Distinct requests that are made before."""
+REPLIES = 64
 _SETTLE = 1.0
 """Seconds after a measurement in which the detectors see what still waits; their CPU time counts."""
 
@@ -69,11 +76,15 @@ def main() -> int:
     loads = [load for load in LOADS if load.name in arguments.loads.split(",")]
     modes = arguments.modes.split(",")
     taken: dict[str, dict[str, list[Measured]]] = {load.name: {mode: [] for mode in modes} for load in loads}
-    with tempfile.TemporaryDirectory() as folder, _proxies(Path(folder), loads, modes) as proxies:
-        for turn in range(arguments.turns):
-            for load in loads:
+    for load in loads:
+        asked = _payload(load)
+        with tempfile.TemporaryDirectory() as folder, _proxies(Path(folder), load, asked, modes) as proxies:
+            requests = Path(folder, "requests")
+            requests.write_bytes(b"".join(map(framed, asked.requests)))
+            for turn in range(arguments.turns):
                 for mode in modes if turn % 2 == 0 else modes[::-1]:
-                    taken[load.name][mode].append(_measured(proxies[mode], load, arguments.seconds, turn))
+                    command = [str(requests), str(len(framed(asked.reply))), str(arguments.seconds), str(turn)]
+                    taken[load.name][mode].append(_measured(proxies[mode], load, command))
     arguments.out.parent.mkdir(exist_ok=True)
     raw = {load: {mode: [asdict(each) for each in turns] for mode, turns in by.items()} for load, by in taken.items()}
     arguments.out.write_text(json.dumps(raw, indent=1) + "\n")
@@ -81,23 +92,23 @@ def main() -> int:
     return 0
 
 
+def _payload(load: Load) -> Payload:
+    rng = np.random.default_rng(0)
+    first, *others = (reply(load.name, load.rows, rng) for _ in range(REPLIES))
+    return Payload(load.name, load.rows, requests(load, MOST, 0), first, tuple(others))
+
+
 @contextmanager
-def _proxies(folder: Path, loads: list[Load], modes: list[str]) -> Iterator[dict[str, Proxy]]:
+def _proxies(folder: Path, load: Load, asked: Payload, modes: list[str]) -> Iterator[dict[str, Proxy]]:
+    profile = str(_profile(folder, load))
+    identity = {"order": ["forwarded_for"]}
     with ExitStack() as stack:
-        upstream = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.detection_cost.upstream"], stdout=subprocess.PIPE, text=True
-        )
-        stack.callback(upstream.wait)
-        stack.callback(upstream.terminate)
-        assert upstream.stdout is not None
-        address = f"127.0.0.1:{int(upstream.stdout.readline())}"
-        profiles = {load.name: _profile(folder, load) for load in loads}
+        address = stack.enter_context(standing_in(folder, asked))
         proxies = {}
         for mode in modes:
-            models = {name: {"detection": {"mode": mode, "profile": str(path)}} for name, path in profiles.items()}
             own = folder / mode
             own.mkdir()
-            identity = {"order": ["forwarded_for"]}
+            models = {load.name: {"detection": {"mode": mode, "profile": profile}}}
             proxies[mode] = stack.enter_context(serving_proxy(own, address, models=models, identity=identity))
         yield proxies
 
@@ -119,43 +130,32 @@ def _profile(folder: Path, load: Load) -> Path:
     return path
 
 
-def _measured(proxy: Proxy, load: Load, seconds: float, seed: int) -> Measured:
-    command = [sys.executable, "-m", "benchmarks.detection_cost.load", proxy.address, load.name, str(seconds)]
+def _measured(proxy: Proxy, load: Load, arguments: list[str]) -> Measured:
+    command = [sys.executable, "-m", "benchmarks.detection_cost.load", proxy.address, *arguments]
     pid = proxy.process.process.pid
     seen, lost = _rows(proxy, load)
-    with subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "begin\n", "the load could not start"
-        main, detectors = _cpu(pid), _detectors(pid)
+        main, detectors = _cpu(pid)
         answered, took, failed = driver.stdout.readline().split()
         assert not int(failed), f"{failed} calls failed"
     time.sleep(_SETTLE)
-    main = _cpu(pid) - main
-    both = main + _detectors(pid) - detectors
+    main, detectors = (after - before for after, before in zip(_cpu(pid), (main, detectors), strict=True))
     after_seen, after_lost = _rows(proxy, load)
     share = (after_seen - seen) / max(1.0, after_seen - seen + after_lost - lost)
-    return Measured(int(answered) / float(took), both / int(answered), main / int(answered), share)
+    return Measured(int(answered) / float(took), (main + detectors) / int(answered), main / int(answered), share)
 
 
-def _cpu(pid: int) -> float:
-    """User and system seconds of a process (proc(5): fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _detectors(pid: int) -> float:
-    return sum(map(_cpu, children(pid)))
+def _cpu(pid: int) -> tuple[float, float]:
+    """Seconds so far of the proxy and of its detectors."""
+    return cpu_seconds([pid]), cpu_seconds(family(pid)[1:])
 
 
 def _rows(proxy: Proxy, load: Load) -> tuple[float, float]:
     """Rows that detectors saw so far, and rows that they did not see."""
-    with urllib.request.urlopen(f"http://{proxy.admin}/metrics", timeout=5) as page:
-        text = page.read().decode()
-
-    def total(name: str) -> float:
-        return sum(map(float, re.findall(rf'^{name}_total{{.*model="{load.name}".*}} (\S+)$', text, re.MULTILINE)))
-
-    return total("tensorwall_observed_rows"), total("tensorwall_unobserved_rows")
+    seen, lost = (total(proxy.admin, f"tensorwall_{kind}_rows", load.name) for kind in ("observed", "unobserved"))
+    return seen or 0.0, lost or 0.0
 
 
 def _table(loads: list[Load], taken: dict[str, dict[str, list[Measured]]]) -> str:

@@ -1,59 +1,78 @@
 """Callers in a process of their own: so many calls in flight, for so long.
 
-    python -m benchmarks.detection_cost.load ADDRESS LOAD SECONDS SEED
+    python -m benchmarks.detection_cost.load ADDRESS REQUESTS REPLY_BYTES SECONDS SEED
 
-prints `begin` once it is warm, and at the end the calls that were answered meanwhile, the seconds, and how many of the
-calls failed.
+REQUESTS is a file of requests, each with its prefix, which are sent one after the other. Prints `begin` once it is
+warm, and at the end the calls that were answered meanwhile, the seconds, and how many of the answers were not what they
+should be.
 """
 
-import asyncio
 import itertools
 import sys
 import time
+from pathlib import Path
 
-import grpc
-import grpc.aio
 import numpy as np
 
-from benchmarks.detection_cost.traffic import LOADS, requests
+from benchmarks.throughput.callers import Callers
+from benchmarks.throughput.framing import unframed
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 IN_FLIGHT = 16
-CALLERS = 100
 WARM_UP = 1.0
 """Seconds before the calls count."""
-MOST = 20_000
-"""Distinct requests that are made before."""
+PATIENCE = 10.0
+"""Seconds for the last answers."""
 
 
-async def _drive(address: str, name: str, seconds: float, seed: int) -> None:
-    load = next(each for each in LOADS if each.name == name)
-    bodies = itertools.cycle(requests(load, MOST, seed))
-    rng = np.random.default_rng(seed)
-    callers = itertools.cycle(rng.integers(0, CALLERS, 1009).tolist())
-    answered = failed = 0
-    ending = False
+class Load:
+    """Begins a call whenever another has ended.
 
-    async def work(predict: grpc.aio.UnaryUnaryMultiCallable) -> None:
-        nonlocal answered, failed
-        while not ending:
-            at = next(callers)
-            try:
-                await predict(next(bodies), metadata=(("x-forwarded-for", f"10.{at}.0.1"),))
-                answered += 1
-            except grpc.aio.AioRpcError:
-                failed += 1
+    Args:
+        address: host:port.
+        bodies: of the requests, framed.
+        wanted: bytes of a right answer's body.
+        rng: throws the callers, and the request that is the first.
+    """
 
-    async with grpc.aio.insecure_channel(address) as channel:
-        workers = [asyncio.create_task(work(channel.unary_unary(PREDICT))) for _ in range(IN_FLIGHT)]
-        await asyncio.sleep(WARM_UP)
-        print("begin", flush=True)
-        began, before = time.perf_counter(), answered
-        await asyncio.sleep(seconds)
-        print(answered - before, time.perf_counter() - began, failed, flush=True)
-        ending = True
-        await asyncio.gather(*workers)
+    def __init__(self, address: str, bodies: list[bytes], wanted: int, rng: np.random.Generator) -> None:
+        first = int(rng.integers(len(bodies)))
+        self._callers = Callers(address, bodies[first:] + bodies[:first], self._ended, rng)
+        self._wanted = wanted
+        self._numbers = itertools.count()
+        self._open = self._answered = self._failed = 0
+
+    def run(self, seconds: float) -> tuple[int, float, int]:
+        """Calls that were answered, the seconds that it took, and calls that failed; what is open then goes on."""
+        began, before = time.perf_counter(), (self._answered, self._failed)
+        while (now := time.perf_counter() - began) < seconds:
+            while self._open < IN_FLIGHT:
+                self._open += 1
+                self._callers.begin(next(self._numbers))
+            self._callers.wait(seconds - now)
+        return self._answered - before[0], now, self._failed - before[1]
+
+    def end(self) -> int:
+        """Waits for the last answers; returns how many failed or never came."""
+        before, last = self._failed, time.perf_counter() + PATIENCE
+        while self._open and time.perf_counter() < last:
+            self._callers.wait(0.1)
+        return self._failed - before + self._open
+
+    def _ended(self, _: int, size: int) -> None:
+        self._open -= 1
+        self._answered += 1
+        self._failed += size != self._wanted
+
+
+def main() -> None:
+    """Runs it."""
+    address, file, wanted, seconds, seed = sys.argv[1:]
+    load = Load(address, unframed(Path(file).read_bytes()), int(wanted), np.random.default_rng(int(seed)))
+    _, _, failed = load.run(WARM_UP)
+    print("begin", flush=True)
+    answered, took, more = load.run(float(seconds))
+    print(answered, took, failed + more + load.end(), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(_drive(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))
+    main()

@@ -72,6 +72,14 @@ def predict(model: str, values: NDArray[Any]) -> bytes:
     return request.SerializeToString()
 
 
+def reply(model: str, rows: int, rng: np.random.Generator) -> bytes:
+    """A serialized PredictResponse with probabilities for each row as its output `probabilities`."""
+    made = serving.PredictResponse(model_spec=serving.ModelSpec(name=model, signature_name="serving_default"))
+    made.model_spec.version.value = 1
+    fill(made.outputs["probabilities"], rng.dirichlet(np.full(CLASSES, 0.3), rows))
+    return made.SerializeToString()
+
+
 def fill(proto: tensor.TensorProto, values: NDArray[Any]) -> None:
     """Puts float32 values into a tensor."""
     proto.dtype = tensor.DT_FLOAT

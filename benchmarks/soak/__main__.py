@@ -74,7 +74,7 @@ def main() -> int:
 def _proxy(folder: Path) -> Iterator[Proxy]:
     with ExitStack() as stack:
         upstream = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.detection_cost.upstream"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.soak.upstream"], stdout=subprocess.PIPE, text=True
         )
         stack.callback(upstream.wait)
         stack.callback(upstream.terminate)

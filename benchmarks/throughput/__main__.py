@@ -1,12 +1,14 @@
 """tensorwall side by side with what people would use instead: throughput, latency, CPU time and memory.
 
     python -m benchmarks.throughput [--seconds 2] [--turns 5] [--payloads image,...] [--contenders direct,...]
-        [--out build/bench.json] [--report docs/performance.md] [--plot docs/bench.png]
+        [--loads 0.25,0.5,0.75] [--resume] [--out build/bench.json] [--report docs/performance.md]
+        [--plot docs/bench.png]
     python -m benchmarks.throughput --only-report ...    # from the figures that are there
 
 All contenders of a payload run at the same time in front of the same upstream and are measured by turns, each turn in
 the other direction, so that what else the machine does meets all of them alike. Everything is on the loopback
-interface. docs/performance.md says what is measured and how.
+interface. docs/performance.md says what is measured and how. What was found is in --out after each payload; --resume
+keeps the payloads that are there already, if machine and settings are the same.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from benchmarks.throughput.machine import Bystanders, described
 from benchmarks.throughput.payloads import Payload, payload
 from benchmarks.throughput.processes import cpu_seconds, family, found_program, memory_bytes
 from benchmarks.throughput.report import plot, write_report
-from benchmarks.throughput.results import LOADS, Asked, Measured, OpenTurn, Results, Turn, median
+from benchmarks.throughput.results import HALF, LOADS, Asked, Measured, OpenTurn, Results, Turn, median
 from benchmarks.throughput.upstream import standing_in
 from benchmarks.throughput.watched import acted, watched
 
@@ -50,19 +52,40 @@ def main() -> int:
         if lacking:
             print(f"the benchmark needs {' and '.join(lacking)}", file=sys.stderr)
             return 2
-        asked = arguments.payloads.split(",")
-        turns = len(asked) * arguments.turns * len(arguments.contenders.split(",")) * (1 + len(LOADS))
-        with tqdm(total=turns, unit="turn", disable=None) as progress:
-            found: dict[str, Asked] = {}
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            for name in asked:
-                found[name] = _measured(name, arguments, progress)
-                results = Results(machine=described(), payloads=found)
-                arguments.out.write_text(results.model_dump_json(indent=1) + "\n")
+        _run(arguments)
     results = Results.model_validate_json(arguments.out.read_text())
     write_report(results, arguments.report)
     plot(results, arguments.plot)
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    machine = described()
+    settings = {name: str(getattr(arguments, name)) for name in ("seconds", "turns", "loads", "contenders")}
+    found = _found_before(arguments.out, machine, settings) if arguments.resume else {}
+    lacking = [name for name in arguments.payloads.split(",") if name not in found]
+    turns = len(lacking) * arguments.turns * len(arguments.contenders.split(",")) * (1 + len(arguments.loads))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=turns, unit="turn", disable=None) as progress:
+        for name in lacking:
+            found[name] = _measured(name, arguments, progress)
+            ordered = {each: found[each] for each in payloads.LABELS if each in found}
+            results = Results(machine=machine, settings=settings, payloads=ordered)
+            arguments.out.write_text(results.model_dump_json(indent=1) + "\n")
+
+
+def _found_before(out: Path, machine: dict[str, str], settings: dict[str, str]) -> dict[str, Asked]:
+    if not out.exists():
+        return {}
+    before = Results.model_validate_json(out.read_text())
+    return dict(before.payloads) if before.goes_on(machine, settings) else {}
+
+
+def _loads(text: str) -> tuple[float, ...]:
+    loads = tuple(map(float, text.split(",")))
+    if HALF not in loads:
+        raise ValueError
+    return loads
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,6 +94,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=5, help="of each contender, payload and load")
     parser.add_argument("--payloads", default=",".join(payloads.LABELS), help="which")
     parser.add_argument("--contenders", default=",".join(contenders.LABELS), help="which")
+    parser.add_argument("--loads", type=_loads, default=LOADS, help=f"of open loop, as shares; {HALF} among them")
+    parser.add_argument("--resume", action="store_true", help="keep what --out has of the same run")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     parser.add_argument("--report", type=Path, help="Markdown file to write the tables into; else they are printed")
     parser.add_argument("--plot", type=Path, default=Path("build/bench.png"))
@@ -97,9 +122,9 @@ def _measured(name: str, arguments: argparse.Namespace, progress: "tqdm[None]") 
                 found[each.name].closed.append(_closed(each, asked, folder / "body", calls[each.name]))
                 progress.update()
         basis = found.get(BASIS, found[running[-1].name])
-        rates = {str(load): load * median(basis.closed, lambda turn: turn.rate) for load in LOADS}
+        rates = {str(load): load * median(basis.closed, lambda turn: turn.rate) for load in arguments.loads}
         for turn in range(arguments.turns):
-            for load in LOADS:
+            for load in arguments.loads:
                 for each in running[:: 1 if turn % 2 == 0 else -1]:
                     command = [str(requests), str(len(framed(asked.reply))), str(rates[str(load)])]
                     command += [str(arguments.seconds), str(turn)]

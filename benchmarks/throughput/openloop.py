@@ -9,20 +9,16 @@ because something before it took long counts as waiting (no coordinated omission
 quantile, and how late the generator itself sent.
 """
 
-import itertools
 import json
-import select
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.throughput.framing import PREDICT, unframed
-from benchmarks.throughput.http2 import Connection, header_block
+from benchmarks.throughput.callers import Callers
+from benchmarks.throughput.framing import unframed
 
-CONNECTIONS = 4
-CALLERS = 100
 WARM_UP = 1.0
 """Seconds of calls that do not count."""
 PATIENCE = 10.0
@@ -41,16 +37,8 @@ class Load:
     """
 
     def __init__(self, address: str, bodies: list[bytes], wanted: int, rng: np.random.Generator) -> None:
-        host, port = address.rsplit(":", 1)
-        self._bodies = itertools.cycle(bodies)
-        headers = [header_block(PREDICT, address, ("x-forwarded-for", f"10.{at}.0.1")) for at in range(CALLERS)]
-        self._headers = itertools.cycle([headers[at] for at in rng.integers(0, CALLERS, 1009).tolist()])
+        self._callers = Callers(address, bodies, self._ended_one, rng)
         self._wanted = wanted
-        self._connections = {
-            each.socket.fileno(): each
-            for each in (Connection(host, int(port), self._ended_one) for _ in range(CONNECTIONS))
-        }
-        self._turn = itertools.cycle(self._connections.values())
         self._begin = 0.0
         self._open = 0
         self._failed = 0
@@ -68,21 +56,13 @@ class Load:
             while at < len(due) and due[at] <= now:
                 self._sent[at] = now
                 self._open += 1
-                next(self._turn).call(at, next(self._headers), next(self._bodies))
+                self._callers.begin(at)
                 at += 1
                 now = time.perf_counter() - self._begin
             if now > last:
                 break
-            self._wait((due[at] if at < len(due) else last) - now)
+            self._callers.wait((due[at] if at < len(due) else last) - now)
         return self._sent, self._ended, self._failed + self._open
-
-    def _wait(self, seconds: float) -> None:
-        writing = [at for at, each in self._connections.items() if each.writing]
-        readable, writable, _ = select.select(list(self._connections), writing, [], max(0.0, seconds))
-        for at in writable:
-            self._connections[at].write()
-        for at in readable:
-            self._connections[at].read()
 
     def _ended_one(self, number: int, size: int) -> None:
         self._ended[number] = time.perf_counter() - self._begin

@@ -1,14 +1,16 @@
 """Microseconds of a call in the proxy's own code, gRPC left out: the path, with an upstream that answers at once.
 
-    python -m benchmarks.throughput.path [--payloads image,...] [--profile]
+    python -m benchmarks.throughput.path [--payloads image,...] [--profile] [--report docs/performance.md]
 
 For each contender of tensorwall, the processor time of the thread that answers a call: the least of many rounds, which
-what else the machine does moves little. --profile prints the functions that take most of it.
+what else the machine does moves little. --profile prints the functions that take most of it; --report puts the table
+between its marks in a Markdown file.
 """
 
 import argparse
 import asyncio
 import cProfile
+import logging
 import pstats
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks.drill.readme import written
 from benchmarks.throughput import payloads
 from benchmarks.throughput.contenders import LABELS, settings
 from benchmarks.throughput.framing import PREDICT
@@ -30,6 +33,7 @@ from proxy.upstream import Reply
 
 CONTENDERS = ("off", "limits", "default", "everything")
 ROUNDS, CALLS = 60, 50
+BEGIN, END = "<!-- path -->", "<!-- end of path -->"
 
 
 class _Context:
@@ -105,8 +109,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--payloads", default=",".join(payloads.LABELS), help="which")
     parser.add_argument("--profile", action="store_true", help="print where the time goes; the profiler adds to it")
+    parser.add_argument("--report", type=Path, help="Markdown file to write the table into")
     arguments = parser.parse_args()
-    print(f"| | {' | '.join(LABELS[name] for name in CONTENDERS)} |\n|---{'|---' * len(CONTENDERS)}|")
+    logging.disable(logging.WARNING)  # large images have the profile of small ones
+    lines = [f"| | {' | '.join(LABELS[name] for name in CONTENDERS)} |", f"|---{'|---' * len(CONTENDERS)}|"]
+    print("\n".join(lines))
     for name in arguments.payloads.split(","):
         with tempfile.TemporaryDirectory() as made:
             found = []
@@ -117,7 +124,11 @@ def main() -> int:
                 found.append(asyncio.run(measured(contender, payload(name), folder, profiler)))
                 if profiler is not None:
                     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
-        print(f"| {payloads.LABELS[name]} | {' | '.join(f'{seconds * 1e6:.0f}' for seconds in found)} |", flush=True)
+        lines.append(f"| {payloads.LABELS[name]} | {' | '.join(f'{seconds * 1e6:.0f}' for seconds in found)} |")
+        print(lines[-1], flush=True)
+    if arguments.report is not None:
+        table = "\n".join(lines) + "\n"
+        arguments.report.write_text(written(arguments.report.read_text(), table, BEGIN, END))
     return 0
 
 

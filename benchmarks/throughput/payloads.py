@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.detection_cost.traffic import CLASSES, LOADS, fill, natural
+from benchmarks.detection_cost.traffic import LOADS, fill, natural, reply
 from protos import serving_pb2 as serving
 from protos import tensor_pb2 as tensor
 
@@ -39,12 +39,14 @@ class Payload:
         rows: examples a call.
         requests: serialized PredictRequests of distinct rows.
         reply: a serialized PredictResponse that fits all of them.
+        others: more of the same length, which are given in turn.
     """
 
     name: str
     rows: int
     requests: list[bytes]
     reply: bytes
+    others: tuple[bytes, ...] = ()
 
 
 def payload(name: str, seed: int = 0) -> Payload:
@@ -54,7 +56,7 @@ def payload(name: str, seed: int = 0) -> Payload:
     row_bytes = 4 * int(np.prod(_LOADS[name].shape)) if name in _LOADS else 1
     count = max(1, min(MOST, POOL_BYTES // (row_bytes * size)))
     requests = [_request(name, rows(name, size, rng)) for _ in range(count)]
-    return Payload(name, size, requests, _reply(name, size))
+    return Payload(name, size, requests, reply(name, size, np.random.default_rng(0)))
 
 
 def rows(name: str, count: int, rng: np.random.Generator) -> NDArray[Any]:
@@ -83,11 +85,3 @@ def _request(name: str, values: NDArray[Any]) -> bytes:
     else:
         fill(proto, values)
     return request.SerializeToString()
-
-
-def _reply(name: str, count: int) -> bytes:
-    """Probabilities of ten classes a row."""
-    reply = serving.PredictResponse(model_spec=serving.ModelSpec(name=name, signature_name="serving_default"))
-    reply.model_spec.version.value = 1
-    fill(reply.outputs["probabilities"], np.random.default_rng(0).dirichlet(np.full(CLASSES, 0.3), count))
-    return reply.SerializeToString()

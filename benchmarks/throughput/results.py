@@ -94,10 +94,21 @@ class Asked(Record):
 
 
 class Results(Record):
-    """A whole run."""
+    """A whole run, or as much of it as there is.
+
+    Attributes:
+        machine: that it ran on.
+        settings: what of it was measured, and for how long.
+        payloads: what was found.
+    """
 
     machine: dict[str, str]
+    settings: dict[str, str] = {}
     payloads: dict[str, Asked]
+
+    def goes_on(self, machine: dict[str, str], settings: dict[str, str]) -> bool:
+        """Whether a run on this machine with these settings could be a part of this one."""
+        return (self.machine, self.settings) == (machine, settings)
 
 
 def median(turns: Sequence[Turn], figure: Callable[[Turn], float]) -> float:

@@ -1,20 +1,22 @@
-"""The model server that does next to nothing, so that the proxy is what limits: any request gets one fixed reply.
+"""The model server that does next to nothing, so that the proxy is what limits: any request gets the next fixed reply.
 
     python -m benchmarks.throughput.stub FOLDER PORT
 
-serves the files `predict`, `status` and `metadata` of FOLDER, each one reply message, on the loopback interface until
-it is ended. It speaks just enough HTTP/2 (RFC 9113) for that, from prepared bytes, at some 10 microseconds a call; a
-gRPC server in Python takes twenty times as long. It reads every request whole before it answers, and sends what
-TensorFlow Serving sends and no more: a server that adds headers of its own would have proxies carry them.
+serves the files `status` and `metadata` of FOLDER, each one reply message, and the messages of `predict` in turn, each
+with its prefix, on the loopback interface until it is ended. It speaks just enough HTTP/2 (RFC 9113) for that, from
+prepared bytes, at some 10 microseconds a call; a gRPC server in Python takes twenty times as long. It reads every
+request whole before it answers, and sends what TensorFlow Serving sends and no more: a server that adds headers of its
+own would have proxies carry them.
 """
 
 import selectors
 import socket
 import struct
 import sys
+from itertools import cycle
 from pathlib import Path
 
-from benchmarks.throughput.framing import framed
+from benchmarks.throughput.framing import framed, unframed
 from benchmarks.throughput.http2 import (
     ACK,
     DATA,
@@ -40,19 +42,19 @@ _SMALL = 100
 
 
 class Replies:
-    """The three replies, as frames but for the stream's number."""
+    """All replies, as frames but for the stream's number."""
 
     def __init__(self, folder: Path) -> None:
-        self._predict, self._status, self._metadata = (
-            framed((folder / name).read_bytes()) for name in ("predict", "status", "metadata")
-        )
-        if max(map(len, (self._predict, self._status, self._metadata))) > 16_000:
+        predict = unframed((folder / "predict").read_bytes())
+        self._predict = cycle(predict)
+        self._status, self._metadata = (framed((folder / name).read_bytes()) for name in ("status", "metadata"))
+        if max(map(len, (*predict, self._status, self._metadata))) > 16_000:
             raise ValueError("a reply has to fit into one frame")
 
     def to(self, body_bytes: int, body: bytes) -> bytes:
         """The reply to a request of this size that ends in these bytes; told apart without decoding headers."""
         if body_bytes > _SMALL:
-            return self._predict
+            return next(self._predict)
         return self._metadata if b"signature_def" in body else self._status
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.throughput.framing import framed
 from benchmarks.throughput.payloads import Payload
 from benchmarks.throughput.processes import child
 from protos import serving_pb2 as serving
@@ -24,7 +25,7 @@ def standing_in(folder: Path, payload: Payload) -> Iterator[str]:
 def _replies(payload: Payload) -> dict[str, bytes]:
     status = serving.ModelVersionStatus(version=1, state=serving.ModelVersionStatus.AVAILABLE)
     return {
-        "predict": payload.reply,
+        "predict": b"".join(map(framed, (payload.reply, *payload.others))),
         "status": serving.GetModelStatusResponse(model_version_status=[status]).SerializeToString(),
         "metadata": _metadata(payload),
     }

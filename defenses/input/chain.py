@@ -94,17 +94,18 @@ class InputChain:
         if values.dtype == object:
             after = step(Batch(_read_only(values), seeds))
             return self._same_shape(step, after, values)
-        working = values.astype(working_dtype(values.dtype))
+        before = working = values.astype(working_dtype(values.dtype), copy=False)
         if step.finite:
-            _refuse_non_finite(working)
+            _refuse_non_finite(before)
         if step.ranged and self.range is not None:
-            np.clip(working, *self.range, out=working)
-        before = working if not step.ranged else values.astype(working.dtype)
+            working = clipped(before, *self.range)
         batch = Batch(_read_only(working), seeds, self.range or (0.0, 0.0))
         after = self._same_shape(step, step(batch), values)
         if step.ranged and self.range is not None:
-            after = np.clip(after, *self.range)
-        same = (after == before) | ((after != after) & (before != before))
+            after = clipped(after, *self.range)
+        same = after == before
+        if not step.finite:
+            same |= (after != after) & (before != before)
         return np.where(same, values, to_dtype(after, values.dtype))
 
     def _same_shape(self, step: InputDefense, after: Array, values: Array) -> Array:
@@ -119,11 +120,18 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if exact else np.float64)
 
 
+def clipped(values: Array, low: float, high: float) -> Array:
+    """As `numpy.clip`, which takes a while to find out what it was given."""
+    return np.minimum(np.maximum(values, low), high)
+
+
 def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
     """The nearest numbers of a type; whole ones for integers, halves to even. Beyond its range, its last finite one.
 
     NaN and infinities stay in float types; in integers NaN becomes 0, which a step should not let happen.
     """
+    if values.dtype == dtype:
+        return values
     if dtype.kind == "f":
         limits = np.finfo(dtype)
         inside = np.clip(values, float(limits.min), float(limits.max))
@@ -136,9 +144,9 @@ def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _refuse_non_finite(values: Array) -> None:
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    finite = np.isfinite(values)
     if not finite.all():
-        row = int((~finite).argmax())
+        row = int((~finite.reshape(len(values), -1).all(axis=1)).argmax())
         found = values[row][~np.isfinite(values[row])].flat[0]
         raise InvalidInputError(f"row {row} holds {found}; send finite numbers")
 

@@ -34,7 +34,7 @@ class LabelOnly(Settings):
 def labels(winner: NDArray[np.intp], classes: int, semantics: Semantics) -> Rows:
     """Rows (len(winner), classes) that say the class only."""
     rows = np.zeros((len(winner), classes))
-    np.put_along_axis(rows, winner[:, None], MARGIN if semantics is Semantics.LOGITS else 1.0, axis=1)
+    rows[np.arange(len(rows)), winner] = MARGIN if semantics is Semantics.LOGITS else 1.0
     return rows
 
 

@@ -66,11 +66,10 @@ class Round(Settings):
     def _round_logits(self, scores: Scores) -> Rows:
         exponent = self._exponent(scores.values)
         rounded = _to_multiples(scores.values, exponent)
-        at = scores.winner[:, None]
-        own = np.take_along_axis(rounded, at, axis=1)
-        reached = (_must_trail(scores.values, scores.winner) & (rounded >= own)).any(axis=1, keepdims=True)
-        raised = own + np.where(reached, 10.0 ** np.take_along_axis(exponent, at, axis=1), 0.0)
-        np.put_along_axis(rounded, at, _to_multiples(raised, np.take_along_axis(exponent, at, axis=1)), axis=1)
+        top = np.arange(len(rounded)), scores.winner
+        own, unit = rounded[top], exponent[top]
+        reached = (_must_trail(scores.values, scores.winner) & (rounded >= own[:, None])).any(axis=1)
+        rounded[top] = _to_multiples(own + np.where(reached, 10.0**unit, 0.0), unit)
         return rounded
 
 
@@ -86,27 +85,26 @@ def _to_multiples(values: Rows, exponent: Rows) -> Rows:
 
 def _must_trail(values: Rows, winner: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Marks the classes that have to stay below the winner: all but itself and later ones that tie with it."""
-    at = winner[:, None]
-    trail: NDArray[np.bool_] = values < np.take_along_axis(values, at, axis=1)
-    return trail | (np.arange(values.shape[1]) < at)
+    trail: NDArray[np.bool_] = values < values[np.arange(len(values)), winner, None]
+    return trail | (np.arange(values.shape[1]) < winner[:, None])
 
 
 def _apportion(p: Rows, winner: NDArray[np.intp], units_in_one: int) -> Rows:
     """Multiples of 1 / units_in_one that sum to 1, by largest remainders, the winner on top."""
-    at = winner[:, None]
+    top = np.arange(len(p)), winner
     shares = p * (units_in_one / p.sum(axis=1, keepdims=True))
     units = np.floor(shares)
     rest = shares - units
     left = units_in_one - units.sum(axis=1)
     # How far each class is below the highest place that it may have while the winner gets nothing more.
-    room = np.take_along_axis(units, at, axis=1) - units - _must_trail(p, winner)
-    np.put_along_axis(room, at, np.inf, axis=1)
+    room = units[top][:, None] - units - _must_trail(p, winner)
+    room[top] = np.inf
     bonus = _winner_bonus(rest, room, left, winner)
     # Whoever has room for one more unit stands in line; the winner has been served.
     queue = np.where(room + bonus[:, None] >= 1.0, rest, -1.0)
-    np.put_along_axis(queue, at, -1.0, axis=1)
+    queue[top] = -1.0
     units += largest(queue, (left - bonus).astype(np.intp))
-    np.put_along_axis(units, at, np.take_along_axis(units, at, axis=1) + bonus[:, None], axis=1)
+    units[top] += bonus
     multiples: Rows = units / units_in_one
     return multiples
 
@@ -116,12 +114,11 @@ def _winner_bonus(rest: Rows, room: Rows, left: NDArray[np.float64], winner: NDA
 
     Two always do: with two more, every other class may take one, and fewer units are left than there are classes.
     """
-    at = winner[:, None]
-    own = np.take_along_axis(rest, at, axis=1)
-    ahead = (rest > own) | ((rest == own) & (np.arange(rest.shape[1]) < at))
+    own = rest[np.arange(len(rest)), winner, None]
+    ahead = (rest > own) | ((rest == own) & (np.arange(rest.shape[1]) < winner[:, None]))
     turn = (ahead.sum(axis=1) < left).astype(np.float64)
     lowest = room.min(axis=1)
-    takers = [np.count_nonzero(room >= 1.0 - bonus, axis=1) - 1 for bonus in (0, 1)]
+    takers = [(room >= 1.0 - bonus).sum(axis=1) - 1 for bonus in (0, 1)]
     needed = np.where(
         (lowest >= 0.0) & (takers[0] >= left), 0.0, np.where((lowest >= -1.0) & (takers[1] + 1 >= left), 1.0, 2.0)
     )

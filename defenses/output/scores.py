@@ -72,10 +72,9 @@ def to_sum_one(rows: Rows) -> Rows:
 
 def crown(values: Rows, winner: NDArray[np.intp]) -> Rows:
     """Exchanges two entries of each row so that the winner holds its largest value; the sum and the set stay."""
-    crowned = values.copy()
-    at, top = winner[:, None], values.argmax(axis=1)[:, None]
-    np.put_along_axis(crowned, top, np.take_along_axis(values, at, axis=1), axis=1)
-    np.put_along_axis(crowned, at, np.take_along_axis(values, top, axis=1), axis=1)
+    crowned, rows, top = values.copy(), np.arange(len(values)), values.argmax(axis=1)
+    crowned[rows, top] = values[rows, winner]
+    crowned[rows, winner] = values[rows, top]
     return crowned
 
 
@@ -95,8 +94,8 @@ def largest(values: Rows, count: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Marks the `count` (rows,) largest entries of each row, the earlier of equals first."""
     if values.shape[1] == 0:
         return np.zeros(values.shape, dtype=np.bool_)
-    last = np.clip(values.shape[1] - count, 0, values.shape[1] - 1)[:, None]
-    least = np.take_along_axis(np.sort(values, axis=1), last, axis=1)
+    last = np.minimum(np.maximum(values.shape[1] - count, 0), values.shape[1] - 1)
+    least = np.sort(values, axis=1)[np.arange(len(values)), last, None]
     above = values > least
     level = values == least
     wanted = count[:, None] - above.sum(axis=1, keepdims=True)

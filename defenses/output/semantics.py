@@ -6,6 +6,7 @@ against every reply, so that a wrong one shows at the first reply instead of cor
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,14 @@ class SemanticsMismatchError(ValueError):
 
 def is_float(dtype: np.dtype[Any] | str) -> bool:
     """True for float16, float32, float64 and the bfloat16 of ml_dtypes."""
-    name = dtype if isinstance(dtype, str) else dtype.name
+    name = dtype if isinstance(dtype, str) else _name(dtype)
     return name in ("float16", "bfloat16", "float32", "float64")
+
+
+@lru_cache(maxsize=64)
+def _name(dtype: np.dtype[Any]) -> str:
+    """numpy works it out each time."""
+    return dtype.name
 
 
 def sum_tolerance(dtype: np.dtype[Any]) -> float:

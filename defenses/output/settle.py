@@ -6,6 +6,7 @@ the output's type. Where that cannot help, or the row is not finite or no distri
 class only: a fault costs the caller detail and never the operator secrecy.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def settle_classes(
     settled = to_type(after, before.dtype)
     above = _level_with_winner(before, settled, winner) if promised else np.zeros(before.shape, dtype=np.bool_)
     if above.any():
-        own = np.take_along_axis(settled, winner[:, None], axis=1)
+        own = settled[np.arange(len(settled)), winner, None]
         settled = np.where(above, np.nextafter(own, before.dtype.type(-np.inf)), settled)
     broken = ~_sound(settled, semantics)
     if broken.any():
@@ -66,14 +67,19 @@ def settle_values(before: Typed, after: Rows) -> tuple[Typed, NDArray[np.bool_]]
 
 def to_type(values: Rows, dtype: np.dtype[Any]) -> Typed:
     """The nearest numbers of a float type; beyond its range, its largest finite one."""
-    limit = float(np.nextafter(dtype.type(np.inf), dtype.type(0)))
-    return np.clip(values, -limit, limit).astype(dtype)
+    limit = _largest(dtype)
+    return np.minimum(np.maximum(values, -limit), limit).astype(dtype)
+
+
+@lru_cache(maxsize=8)
+def _largest(dtype: np.dtype[Any]) -> float:
+    return float(np.nextafter(dtype.type(np.inf), dtype.type(0)))
 
 
 def _level_with_winner(before: Typed, after: Typed, winner: NDArray[np.intp]) -> NDArray[np.bool_]:
-    at = winner[:, None]
-    own = np.take_along_axis(after, at, axis=1)
-    trailed = before < np.take_along_axis(before, at, axis=1)
+    top = np.arange(len(before)), winner, None
+    own = after[top]
+    trailed = before < before[top]
     level: NDArray[np.bool_] = (after > own) | ((after == own) & trailed)
     return level
 

@@ -41,7 +41,7 @@ class TopK(Settings):
 
     def _kept(self, values: Rows, winner: NDArray[np.intp]) -> NDArray[np.bool_]:
         first = values.copy()
-        np.put_along_axis(first, winner[:, None], np.inf, axis=1)
+        first[np.arange(len(first)), winner] = np.inf
         return largest(first, np.full(len(values), self.k))
 
     def _rest_of_logits(self, values: Rows, kept: NDArray[np.bool_]) -> Rows:

@@ -12,9 +12,9 @@ from protos.capture_pb2 import Observed
 from proxy.capture.record import RecordedCall
 from proxy.codec import Decoded, decode
 from proxy.config.detection import Detection
+from proxy.detection.glance import groups
 from proxy.detection.inputs import arrays
 from proxy.detection.sightings import Sighting, observations
-from proxy.detection.watch import groups
 
 SCALING_ROWS = 10_000
 """Rows from which the scale of columns is learned."""

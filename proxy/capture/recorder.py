@@ -17,7 +17,7 @@ from proxy.capture.record import RecordedCall
 from proxy.codec import Decoded
 from proxy.config.capture import Capture
 from proxy.detection import Detection
-from proxy.detection.watch import groups
+from proxy.detection.glance import groups
 from proxy.identity import Caller
 from proxy.limiter import network
 from proxy.metrics.capture import CaptureMetrics

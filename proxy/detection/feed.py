@@ -233,18 +233,18 @@ class Feed:
         self._at = sum(each.rows for each in known)
         try:
             observed: dict[str, Observed] = await self._process.ask("observe", known, own)
+            now = self._clock()
+            for name, made in observed.items():
+                for reason, rows in made.lost.items():
+                    self._metrics.lost(name, reason, rows)
+                if made.seen is not None:
+                    self._conclude(Entry(name, "own", now, made.rows, watched[name].engine), made.seen)
         except (EndedError, FailedError):
             for each in known:
                 self._metrics.lost(each.model, "process", each.rows)
-            self._at = 0
             raise
-        now = self._clock()
-        for name, made in observed.items():
-            for reason, rows in made.lost.items():
-                self._metrics.lost(name, reason, rows)
-            if made.seen is not None:
-                self._conclude(Entry(name, "own", now, made.rows, watched[name].engine), made.seen)
-        self._at = 0
+        finally:
+            self._at = 0
         return observed
 
     async def _see(self, watched: Mapping[str, Watched]) -> None:

@@ -7,25 +7,19 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from detectors.observation import Features
 from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
-from proxy.config.detection import StepName
 from proxy.detection.actions import Action as SharedAction
 from proxy.detection.actions import OnAction
-from proxy.detection.answers import answers
 from proxy.detection.feed import Feed
-from proxy.detection.inputs import features
-from proxy.detection.sightings import MAX_ROWS, Sighting
+from proxy.detection.glance import EARLY_BYTES, Glance, extracted, groups
 from proxy.detection.watched import Watched
 from proxy.errors import Rejection
 from proxy.identity import Caller
-from proxy.limiter import network
 from proxy.limits import unavailable
 from proxy.logs import event, printable
 from proxy.metrics.detection import DetectionMetrics
@@ -37,43 +31,12 @@ from proxy.upstream import Reply
 
 log = logging.getLogger("tensorwall.detection")
 
-INLINE_BYTES = 16 * 2**10
-"""Requests up to this size are looked at on the event loop; a thread costs more than they do."""
-EARLY_BYTES = 4 * 2**20
-"""Messages larger than this are looked at at once, so that they need not be kept."""
 AT_ONCE = 100
 """Verdicts that are looked at before the event loop gets its turn."""
 PAUSE = 0.003
 """Seconds that the event loop then has for calls."""
 
 _BLOCKED = "this caller's calls of this model are not answered at present; ask the operator of this service"
-
-
-@dataclass(slots=True)
-class Glance:
-    """What is known of a call of a watched model before the model answers.
-
-    Attributes:
-        caller: whose it is.
-        signature: as asked for; MultiInference has none.
-        standings: of each row, by the clusters that it belongs to and by its caller.
-        rules: the hardest step of them whose rules hold, for the whole call.
-        request: the message; empty if the features are known.
-        rows: examples, as it says.
-        claim: bytes that its tensors take.
-        features: of its rows; None if they are not needed yet, or if it could not be read.
-        seconds: that it took so far.
-    """
-
-    caller: Caller
-    signature: str
-    standings: list[Standing]
-    rules: StepName | None
-    request: bytes
-    rows: int
-    claim: int
-    features: Features | None = None
-    seconds: float = 0.0
 
 
 class Detection:
@@ -218,7 +181,7 @@ class Detection:
         by_rows = standing.echoes or self.policy.watches_rows(watched.name, caller.id)
         if by_rows or max(claim, len(body)) > EARLY_BYTES:
             with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
-                glance.features = await self._features(watched, decoded, len(body))
+                glance.features = await extracted(watched, decoded, len(body), self._executor)
         if glance.features is not None:
             glance.request = b""
             self._judge_rows(watched, glance, standing)
@@ -233,7 +196,7 @@ class Detection:
         if reply.code is not grpc.StatusCode.OK:
             return reply
         started = time.perf_counter()
-        self._feed.put(self._sighting(watched, glance, path, reply.body))
+        self._feed.put(glance.sighting(watched, self._clock(), path, reply.body))
         if glance.features is not None and any(standing.echoes for standing in glance.standings):
             body, rows = self._echo.answer(path, reply.body, glance.standings, glance.features.embeddings)
             if rows:
@@ -318,11 +281,6 @@ class Detection:
             self.policy.forget_clusters(name)  # their embeddings are of another salt
         return made
 
-    async def _features(self, watched: Watched, decoded: Decoded, size: int) -> Features | None:
-        if size <= INLINE_BYTES:
-            return _extract(watched, decoded)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, _extract, watched, decoded)
-
     def _judge_rows(self, watched: Watched, glance: Glance, standing: Standing) -> None:
         assert glance.features is not None, "there are rows to judge"
         rows = len(glance.features)
@@ -336,27 +294,6 @@ class Detection:
             if each.step is not None:
                 glance.standings[row] = each  # what its cluster says is closer to the row than what its caller does
                 glance.rules = harder(glance.rules, each.rules)
-
-    def _sighting(self, watched: Watched, glance: Glance, path: str, reply: bytes) -> Sighting:
-        caller, features, rows, said = glance.caller, glance.features, glance.rows, None
-        if features is not None:
-            features, rows = features[:MAX_ROWS], len(features)
-        if len(reply) > EARLY_BYTES:
-            said, reply = answers(path, reply, rows, watched.settings), b""
-        return Sighting(
-            self._clock(),
-            caller.id,
-            groups(caller),
-            watched.name,
-            glance.signature,
-            path,
-            rows,
-            glance.claim,
-            glance.request,
-            reply,
-            features,
-            said,
-        )
 
     def _reached(self, verdict: Verdict, now: float) -> None:
         """A verdict is new, or reached a new step; of several proxies, the one whose row it was reports it."""
@@ -378,12 +315,3 @@ class Detection:
 
 def _nobody_acts(action: SharedAction, source: str) -> None:
     """Operators' actions are not this process's business."""
-
-
-def groups(caller: Caller) -> tuple[str, ...]:
-    """What a caller has in common with others: its group, and the network that it calls from."""
-    return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
-
-
-def _extract(watched: Watched, decoded: Decoded) -> Features | None:
-    return features(decoded, watched.settings.inputs, watched.extractor)

@@ -1,8 +1,9 @@
 """What a model's defenses did, counted alike in shadow and in force. All labels are names from the configuration."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from proxy.metrics.catalogue import DISTANCES, counter, gauge, histogram
 from proxy.metrics.labels import label_value
@@ -25,13 +26,14 @@ class ProtectionMetrics:
         self._disagreement = histogram("tensorwall_squeezing_disagreement", registry, DISTANCES)
         self._squeezing_rows = counter("tensorwall_squeezing_rows", registry)
         self._squeezing_skipped = counter("tensorwall_squeezing_skipped", registry)
+        # One look-up a call instead of one a label: the sets are bounded, and so are these.
+        self._children: dict[tuple[Any, ...], Any] = {}
         self._problems = gauge("tensorwall_protection_problems", registry)
 
     def input_rows(self, model: str, name: str, mode: str, rows: int, changed: int) -> None:
         """Counts rows that an input's rule saw, and those that it changed or would have changed."""
-        labels = label_value(model), label_value(name), mode
-        self._input_rows.labels(*labels, "changed").inc(changed)
-        self._input_rows.labels(*labels, "unchanged").inc(rows - changed)
+        self._child(self._input_rows, model, name, mode, "changed").inc(changed)
+        self._child(self._input_rows, model, name, mode, "unchanged").inc(rows - changed)
 
     def input_refused(self, model: str, name: str, mode: str) -> None:
         """Counts a call that an input's rule refused or would have refused."""
@@ -39,9 +41,8 @@ class ProtectionMetrics:
 
     def answer_rows(self, model: str, name: str, mode: str, rows: int, changed: int) -> None:
         """Counts rows that an output's rule saw, and those that it changed or would have changed."""
-        labels = label_value(model), label_value(name), mode
-        self._answer_rows.labels(*labels, "changed").inc(changed)
-        self._answer_rows.labels(*labels, "unchanged").inc(rows - changed)
+        self._child(self._answer_rows, model, name, mode, "changed").inc(changed)
+        self._child(self._answer_rows, model, name, mode, "unchanged").inc(rows - changed)
 
     def answer_mismatch(self, model: str, name: str, mode: str) -> None:
         """Counts a reply that an output's rule does not fit."""
@@ -49,7 +50,7 @@ class ProtectionMetrics:
 
     def took(self, model: str, stage: str, seconds: float) -> None:
         """Notes the time that a stage of one call took: `sanitize` or `shield`."""
-        self._seconds.labels(label_value(model), stage).observe(seconds)
+        self._child(self._seconds, model, stage).observe(seconds)
 
     def purified(self, model: str, outcome: str) -> None:
         """Counts a call of a purifier: `ok`, `passed` or `refused`."""
@@ -72,6 +73,12 @@ class ProtectionMetrics:
     def problems(self, model: str, count: int) -> None:
         """Notes how many contradictions there are between a model's rules and its signatures."""
         self._problems.labels(label_value(model)).set(count)
+
+    def _child(self, instrument: Counter | Histogram, *names: str) -> Any:
+        child = self._children.get((instrument, *names))
+        if child is None:
+            child = self._children[instrument, *names] = instrument.labels(*map(label_value, names))
+        return child
 
     def forget_problems(self) -> None:
         """Drops those of an earlier configuration."""

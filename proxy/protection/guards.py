@@ -1,5 +1,6 @@
 """From a model's rules to what is done to one caller's call."""
 
+from bisect import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -83,7 +84,7 @@ class GuardTable:
         template = self._made.get(key)
         if template is None:
             template = self._made[key] = self._template(model, configured.rules(tier, key[2]), key[2])
-        return template.all_enforced if template.same_for_all else template.of(share(caller.id))
+        return template.of(caller.id)
 
     def _template(self, model: str, rules: Rules, step: LadderStep | None) -> "_Template":
         return _Template(
@@ -128,11 +129,15 @@ class _Template:
         self._limits = limits
         self._coarser = coarser
         rules = [rule for rule, _ in (*inputs, *outputs)] + ([squeezing.rule] if squeezing is not None else [])
-        self.same_for_all = all(_enforced(rule, 0) == _enforced(rule, 100) for rule in rules)
-        self.all_enforced = self.of(0)
+        self._steps = sorted({rule.percent for rule in rules if rule.mode == "enforce" and 0 < rule.percent < 100})
+        self._made = [self._at(caller_share) for caller_share in (0.0, *self._steps)]
 
-    def of(self, caller_share: float) -> Guards:
-        """The guards for a caller at this share of all, 0 to 100."""
+    def of(self, caller: str) -> Guards:
+        """The guards for a caller, by its id."""
+        return self._made[bisect(self._steps, share(caller)) if self._steps else 0]
+
+    def _at(self, caller_share: float) -> Guards:
+        """For callers from this share of all, in percent, to the next that makes a difference."""
         squeezing = self._squeezing
         if squeezing is not None:
             squeezing = replace(squeezing, enforced=_enforced(squeezing.rule, caller_share))

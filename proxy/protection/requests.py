@@ -147,8 +147,9 @@ def changed_rows(before: Array, after: Array) -> int:
         return int(before.tolist() != after.tolist())
     if before.dtype == object:
         return sum(old != new for old, new in zip(before.tolist(), after.tolist(), strict=True))
-    old, new = (np.ascontiguousarray(array).reshape(len(array), -1) for array in (before, after))
-    return int((old.view(np.uint8) != new.view(np.uint8)).any(axis=1).sum())
+    bits = np.uint32 if before.itemsize % 4 == 0 else np.uint8
+    old, new = (np.ascontiguousarray(array).reshape(len(array), -1).view(bits) for array in (before, after))
+    return int(np.count_nonzero((old != new).any(axis=1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses.input import InputChain, InvalidInputError, row_seeds
+from defenses.input.base import Seeds
 from protos.tensor_pb2 import DataType
 from proxy.errors import Rejection
 from proxy.logs import event
@@ -110,18 +111,18 @@ class Sanitizer:
             raise InvalidInputError(f"the feature is missing in row {lacking}; send it in every tf.Example")
         # All blocks are cleaned before any is replaced, so that a refusal leaves nothing half done.
         cleaned = [
-            (block, await self._clean_block(block, guard, size, deadline)) for block in request.blocks(guard.name)
+            (block, *await self._clean_block(block, guard, size, deadline)) for block in request.blocks(guard.name)
         ]
         touched = 0
-        for block, after in cleaned:
-            rows = changed_rows(block.values, after)
+        for block, after, rows in cleaned:
             touched += rows
             self._metrics.input_rows(model, guard.name, guard.mode, block.rows, rows)
             if rows and guard.enforced:
                 block.replace(after)
         return guard.enforced and touched > 0
 
-    async def _clean_block(self, block: Block, guard: InputGuard, size: int, deadline: float) -> Array:
+    async def _clean_block(self, block: Block, guard: InputGuard, size: int, deadline: float) -> tuple[Array, int]:
+        """The rows cleaned, and how many of them changed."""
         values = block.values
         if guard.purify is not None and values.size:
             purified = await guard.purify(values, deadline)
@@ -129,10 +130,17 @@ class Sanitizer:
         seeds = row_seeds(self._rng, values.shape[0] if values.ndim and values.size else 0)
         try:
             if size <= INLINE_BYTES:
-                return guard.chain(values, seeds)
-            return await asyncio.get_running_loop().run_in_executor(self._executor, guard.chain, values, seeds)
+                return _cleaned(block, guard, values, seeds)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, _cleaned, block, guard, values, seeds
+            )
         except InvalidInputError as error:
             raise InvalidInputError(f"{block.label}: {error}" if block.label else str(error)) from None
+
+
+def _cleaned(block: Block, guard: InputGuard, values: Array, seeds: Seeds) -> tuple[Array, int]:
+    after = guard.chain(values, seeds)
+    return after, changed_rows(block.values, after)
 
 
 def check_signature(request: OpenRequest, name: str, spec: TensorSpec) -> None:

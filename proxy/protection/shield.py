@@ -156,13 +156,13 @@ class Shield:
             SemanticsUnknownError: its meaning is neither configured nor proved, or the steps do not apply to it.
             SemanticsMismatchError: it cannot mean what is configured.
         """
-        spec = OutputSpec(guard.name, values.dtype.name, None if values.ndim == 0 else (None, *values.shape[1:]))
         key = model, version, guard.name
         semantics = guard.rule.semantics or self._known.get(key)
         if semantics is None or not is_float(values.dtype):
             if semantics not in (None, Semantics.NEITHER):
                 raise SemanticsMismatchError(guard.name, semantics, f"its type is {values.dtype.name}, not a float")
-            semantics = resolve(spec, None, values)
+            shape = None if values.ndim == 0 else (None, *values.shape[1:])
+            semantics = resolve(OutputSpec(guard.name, values.dtype.name, shape), None, values)
             if values.size and len(self._known) < _MAX_KNOWN:
                 self._known[key] = semantics
         if semantics is Semantics.NEITHER or (isinstance(part, Scores) and not values.any()):

@@ -25,7 +25,7 @@ from proxy.capture.record import RecordedCall
 from proxy.config.detection import Detection
 from proxy.config.schema import Config
 from proxy.detection.feed import BATCH_ROWS, PACE
-from proxy.detection.watch import groups
+from proxy.detection.glance import groups
 from proxy.errors import Rejection
 from proxy.limiter import Limiter
 from proxy.metrics import ProtectionMetrics

@@ -7,12 +7,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 
+from benchmarks.detection_cost.load import IN_FLIGHT
+from benchmarks.detection_cost.load import Load as ClosedLoad
+from benchmarks.detection_cost.traffic import reply
 from benchmarks.throughput import closedloop, contenders
 from benchmarks.throughput.framing import PREDICT, framed, unframed
 from benchmarks.throughput.openloop import Load
@@ -173,3 +177,35 @@ def test_the_report_has_medians_spreads_and_ratios_within_turns() -> None:
     assert "| tensorwall, default protection | 1600 (900-3600) | 0.90 | 0.40 | 500 (500-500) | 50 |" in tables
     assert "Latency in ms at 800 calls a second" in tables
     assert "| tensorwall, default protection | 0.70 | 1.40 | 2.10 | 2.80 | +0.60 | +0.20 | 500 |" in tables
+    assert "| 28x28x1, one row: calls/s, of bare grpc.aio pass-through | at least 0.8 | 0.90 |" in tables
+    assert "| 28x28x1, one row: calls/s, of Envoy, pass-through | at least 0.5 | 0.40 |" in tables
+    assert "p50 at half load, above bare grpc.aio pass-through | at most +0.30 ms | +0.20 ms |" in tables
+    assert "quiet machine" not in tables
+
+
+def test_a_run_goes_on_only_where_it_would_measure_the_same() -> None:
+    before = Results(machine={"processors": "p"}, settings={"turns": "3"}, payloads={})
+    assert before.goes_on({"processors": "p"}, {"turns": "3"})
+    assert not before.goes_on({"processors": "p"}, {"turns": "5"})
+    assert not before.goes_on({"processors": "other"}, {"turns": "3"})
+
+
+def test_callers_keep_so_many_calls_in_flight_and_count_wrong_answers(asked: Payload, upstream: str) -> None:
+    one, two = (
+        ClosedLoad(upstream, bodies(asked), len(framed(asked.reply)) - wrong, np.random.default_rng(SEED))
+        for wrong in (0, 1)
+    )
+    answered, seconds, failed = one.run(0.3)
+    assert answered > IN_FLIGHT
+    assert seconds == pytest.approx(0.3, abs=0.3)
+    assert failed + one.end() == 0
+    answered, _, failed = two.run(0.1)
+    assert failed == answered > 0
+
+
+def test_the_stub_gives_several_replies_in_turn(tmp_path: Path) -> None:
+    first = payload("table", SEED)
+    replies = [reply("table", 1, np.random.default_rng(seed)) for seed in range(3)]
+    several = replace(first, reply=replies[0], others=tuple(replies[1:]))
+    with standing_in(tmp_path, several) as address, grpc.insecure_channel(address) as channel:
+        assert [channel.unary_unary(PREDICT)(first.requests[0], timeout=10) for _ in range(4)] == [*replies, replies[0]]

@@ -1,6 +1,6 @@
 """A model server that does next to nothing, so that the proxy is what limits: any request is answered at once.
 
-    python -m benchmarks.detection_cost.upstream
+    python -m benchmarks.soak.upstream
 
 prints its port and serves until it is ended.
 """
@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from benchmarks.detection_cost.traffic import CLASSES, fill
+from benchmarks.detection_cost.traffic import reply
 from protos import serving_pb2 as serving
 
 VARIANTS = 64
@@ -34,19 +34,12 @@ class Fixed(grpc.GenericRpcHandler):
         key = request.model_spec.name, request.inputs["x"].tensor_shape.dim[0].size
         if key not in self._made:
             rng = np.random.default_rng(0)
-            self._made[key] = itertools.cycle([_reply(*key, rng) for _ in range(VARIANTS)])
+            self._made[key] = itertools.cycle([reply(*key, rng) for _ in range(VARIANTS)])
         return next(self._made[key])
 
     async def _status(self, _: bytes, __: grpc.aio.ServicerContext) -> bytes:
         status = serving.ModelVersionStatus(version=1, state=serving.ModelVersionStatus.AVAILABLE)
         return serving.GetModelStatusResponse(model_version_status=[status]).SerializeToString()
-
-
-def _reply(model: str, rows: int, rng: np.random.Generator) -> bytes:
-    reply = serving.PredictResponse(model_spec=serving.ModelSpec(name=model, signature_name="serving_default"))
-    reply.model_spec.version.value = 1
-    fill(reply.outputs["probabilities"], rng.dirichlet(np.full(CLASSES, 0.3), rows))
-    return reply.SerializeToString()
 
 
 async def _serve() -> None:
