@@ -24,6 +24,8 @@ _LOGS = {
     _PREDICTION + "MultiInference": "multi_inference_log",
 }
 _PATHS = {log: path for path, log in _LOGS.items()}
+LATEST = 253_402_300_800.0
+"""The end of the year 9999, which is where `datetime` ends too."""
 _REQUEST, _RESPONSE = 1, 2
 _LENGTH_DELIMITED = 2
 
@@ -87,7 +89,7 @@ def decoded(payload: bytes) -> RecordedCall | None:
     """A recorded call; None for what tensorwall did not record, which says neither when it came nor from whom.
 
     Raises:
-        DecodeError: it is no PredictionLog.
+        DecodeError: it is no PredictionLog, or tells of what cannot have been.
     """
     log = PredictionLog.FromString(payload)
     kind = log.WhichOneof("log_type")
@@ -96,6 +98,8 @@ def decoded(payload: bytes) -> RecordedCall | None:
         return None
     if recorded.source not in get_args(Source):
         raise DecodeError(f"a caller named by {recorded.source!r:.40} is unknown to this version")
+    if not (0 <= recorded.time < LATEST and 0 <= recorded.seconds < LATEST):
+        raise DecodeError(f"a call of {recorded.time} that took {recorded.seconds} seconds cannot have been")
     exchange = getattr(log, kind)
     return RecordedCall(
         recorded.time,

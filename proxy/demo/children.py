@@ -39,7 +39,7 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        leash = [sys.executable, "-P", "-m", "proxy.demo.leash", str(os.getpid()), sys.executable, "-P"]
+        leash = [sys.executable, "-P", "-m", "proxy.leash", str(os.getpid()), sys.executable, "-P"]
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and arguments
                 [*leash, *arguments],

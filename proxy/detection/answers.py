@@ -17,6 +17,10 @@ from proxy.config.detection import Detection
 from proxy.protection.replies import CLASSIFY_OUTPUT, OpenReply, Scores, Tensor
 from proxy.tensors import UndecodableTensorError, to_array
 
+FEW_SCORES, FILLED_TIMES = 65_536, 16
+"""Where rows have different numbers of classes, what is missing is filled: up to FEW_SCORES, or so many times the
+scores that came. Else one long row among many empty ones would take any amount of memory."""
+
 
 def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers | None:
     """What the model said to each row; None if the reply cannot be read."""
@@ -24,8 +28,8 @@ def answers(path: str, body: bytes, rows: int, settings: Detection) -> Answers |
         reply = OpenReply(path, body)
         for name in _names(reply, settings):
             for part in reply.parts(name):
-                found = _summary(part, settings)
-                if found is not None and len(found.classes) == rows:
+                found = _summary(part, rows, settings)
+                if found is not None:
                     return found
     except (DecodeError, UndecodableTensorError):
         return None
@@ -64,14 +68,14 @@ def _names(reply: OpenReply, settings: Detection) -> list[str]:
     return [CLASSIFY_OUTPUT]
 
 
-def _summary(part: Any, settings: Detection) -> Answers | None:
-    """None for what is no distribution over classes."""
+def _summary(part: Any, rows: int, settings: Detection) -> Answers | None:
+    """None for what is no distribution over classes of so many rows."""
     if isinstance(part, Scores):
-        return _labelled(part)
+        return _labelled(part, rows)
     if not isinstance(part, Tensor):
         return None
     values = part.sample()
-    if values.ndim != 2 or not is_float(values.dtype):
+    if values.ndim != 2 or len(values) != rows or not is_float(values.dtype):
         return None
     if settings.semantics == "logits":
         values = _softmax(values)
@@ -80,10 +84,12 @@ def _summary(part: Any, settings: Detection) -> Answers | None:
     return found if settings.output is not None or proper.any() else None
 
 
-def _labelled(part: Scores) -> Answers:
+def _labelled(part: Scores, rows: int) -> Answers | None:
     """Labels may come in any order, so that the label, as a number, is the class; without labels, the place is."""
     lists = part.lists()
     width = max([2, *map(len, lists)])  # a single class is a class, and no probability of yes
+    if len(lists) != rows or rows * width > max(FEW_SCORES, FILLED_TIMES * sum(map(len, lists))):
+        return None
     found = summarise(np.array([row + [0.0] * (width - len(row)) for row in lists]).reshape(len(lists), width))
     classes = found.classes.copy()
     for at, row in enumerate(part.result.classifications):

@@ -30,6 +30,8 @@ BATCH_ROWS, BATCH_BYTES = 512, 2**20
 ACTIONS_SECONDS = 0.5
 PACE = 0.02
 """Seconds between batches: calls gather meanwhile."""
+HISTORY_SECONDS = 5.0
+"""For which an operator's question waits behind the rows that the detectors are at."""
 LOOK_SECONDS = 1.0
 """Between two looks at how the detectors are, and whether they run."""
 PACES, FEW_ROWS, OF_ONE = 3, 64, 4
@@ -152,11 +154,12 @@ class Feed:
         self._process.close()
 
     async def history(self, caller: str) -> dict[str, dict[str, Any]]:
-        """See `Engines.history`; nothing while the detectors do not run."""
+        """See `Engines.history`; nothing while the detectors do not run, or do not answer."""
         try:
-            found: dict[str, dict[str, Any]] = await self._process.ask("history", caller)
+            async with asyncio.timeout(HISTORY_SECONDS):
+                found: dict[str, dict[str, Any]] = await self._process.ask("history", caller)
             return found
-        except EndedError:
+        except (EndedError, TimeoutError):
             return {}
 
     async def _wait(self) -> None:

@@ -29,14 +29,16 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from proxy.detection.engines import Engines
+from proxy.leash import hold
 from proxy.logs import event
 
 log = logging.getLogger("tensorwall.detection")
 
 SOONEST, LATEST = 0.5, 60.0
 """Seconds until it is started again: twice as many each time that it ended within LATEST of its start."""
-ANSWER_SECONDS = 120.0
-"""In which it answers, or it hangs. What it is asked at once is bounded, and takes parts of a second."""
+ANSWER_SECONDS = 30.0
+"""In which it answers, or it hangs. What it is asked at once is bounded, and takes parts of a second; its start takes
+about one, and many more only where processors are scarce."""
 NICENESS = 5
 """Where processors are scarce, calls are answered first (nice(2))."""
 SOONER = 500
@@ -224,13 +226,16 @@ class DetectorProcess:
 
 def _start(end: int) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  # of own detectors as well
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "proxy.detection"], stdin=end, env={**os.environ, "PYTHONPATH": paths}
+    return subprocess.Popen(  # noqa: S603  # ourselves
+        [sys.executable, "-P", "-m", "proxy.detection", str(os.getpid())],
+        stdin=end,
+        env={**os.environ, "PYTHONPATH": paths},
     )
 
 
 def main() -> None:
     """The process's side: answers until its input, which is the socket, ends."""
+    hold(int(sys.argv[1]))  # the end of the socket says nothing to a process that is stopped
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they are the proxy's business
         signal.signal(name, signal.SIG_IGN)
     with contextlib.suppress(OSError):
