@@ -7,7 +7,7 @@ the proxy, however that ends, and even if a detector is at work. It is the proxy
 else has, so that what is unpickled is as trusted as the code.
 
 If it ends by itself (out of memory, a crash in somebody's own detector), it is started again after a while, and knows
-nothing of what it had seen. One that does not answer is ended.
+nothing of what it had seen. One that does not answer, or stays stopped, is ended.
 """
 
 import asyncio
@@ -36,9 +36,11 @@ log = logging.getLogger("tensorwall.detection")
 
 SOONEST, LATEST = 0.5, 60.0
 """Seconds until it is started again: twice as many each time that it ended within LATEST of its start."""
-ANSWER_SECONDS = 30.0
-"""In which it answers, or it hangs. What it is asked at once is bounded, and takes parts of a second; its start takes
-about one, and many more only where processors are scarce."""
+ANSWER_SECONDS = 120.0
+"""In which it answers, or it hangs. What it is asked at once is bounded, and takes parts of a second; on a machine
+without a processor to spare, its start alone may take half a minute."""
+STOPPED_SECONDS = 5.0
+"""Between two looks at whether it is stopped (SIGSTOP); if it is at both, it is ended."""
 NICENESS = 5
 """Where processors are scarce, calls are answered first (nice(2))."""
 SOONER = 500
@@ -80,6 +82,13 @@ class _Link:
                 here.close()
                 raise
         return cls(child, *await asyncio.open_connection(sock=here, limit=_LIMIT))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the child is stopped by a signal."""
+        with contextlib.suppress(ChildProcessError):  # it has ended
+            return os.waitid(os.P_PID, self.child.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        return False
 
     async def ask(self, question: bytes) -> bytes:
         """The answer.
@@ -126,7 +135,7 @@ class DetectorProcess:
         self._ended = ended
         self._monotonic = monotonic
         self._link: _Link | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._began = self._due = 0.0
         self._wait = SOONEST / 2
         self._problem = ""
@@ -155,7 +164,8 @@ class DetectorProcess:
             except OSError as error:
                 self._fell(str(error))
             else:
-                self._reading = asyncio.get_running_loop().create_task(self._read(self._link))
+                loop = asyncio.get_running_loop()
+                self._following = [loop.create_task(each(self._link)) for each in (self._read, self._watch)]
         return self.running
 
     async def ask(self, method: str, *arguments: Any) -> Any:
@@ -201,8 +211,8 @@ class DetectorProcess:
 
     def _close(self) -> subprocess.Popen[bytes] | None:
         link, self._link = self._link, None
-        if self._reading is not None:
-            self._reading.cancel()
+        for each in self._following:
+            each.cancel()
         if link is None:
             return None
         link.end()
@@ -213,8 +223,19 @@ class DetectorProcess:
         link.child.kill()  # it may have closed the socket only
         code = await asyncio.get_running_loop().run_in_executor(None, link.child.wait)
         self._link = None
+        for each in self._following:
+            if each is not asyncio.current_task():
+                each.cancel()
         self._fell(f"exit code {code} {self._problem}".rstrip())
         link.end()
+
+    async def _watch(self, link: _Link) -> None:
+        before = False
+        while not (before and link.stopped):
+            before = link.stopped
+            await asyncio.sleep(STOPPED_SECONDS)
+        self._problem = f"stopped for {STOPPED_SECONDS:g} s"
+        link.child.kill()
 
     def _fell(self, problem: str) -> None:
         now = self._monotonic()

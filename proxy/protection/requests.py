@@ -4,7 +4,7 @@ An *input* is what a rule names: a Predict input, or a feature of the tf.Example
 MultiInference carry, and that a Predict input may hold serialized.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from defenses.input import InvalidInputError
 from defenses.output import row_bytes
+from protos import serving_pb2 as serving
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING, TensorProto
 from proxy.codec import Decoded, example_input
@@ -73,7 +74,8 @@ class OpenRequest:
         # A shape with a zero in it may claim any number of rows; rows with values are bounded by what they claim.
         sizes = [_first_size(proto) for name, proto in self._tensors.items() if decoded.claims[name]]
         self.rows = max(sizes, default=0) if self._tensors else decoded.rows
-        self._examples: list[Example] = list(held.examples) if held is not None else []
+        # As the messages have them: in a list each would be an object of its own, some hundred bytes for two.
+        self._examples: Iterable[Example] = held.examples if held is not None else ()
         self.context: Example | None = getattr(held, "context", None)
         self._serialized = [
             holder
@@ -101,8 +103,7 @@ class OpenRequest:
         proto = self.tensor(name)
         if proto is not None:
             yield Block(_array(proto), partial(set_array, proto))
-        own = list(self.all_examples)
-        yield from feature_blocks(own, name)
+        yield from feature_blocks(self.all_examples, name)
         if self.context is not None:
             yield from feature_blocks([self.context], name, "the shared context")
 
@@ -158,11 +159,11 @@ class _Serialized:
 
     proto: TensorProto
     raw: Array
-    examples: list[Example]
+    examples: Iterable[Example]
 
     def write(self) -> None:
         """Also what no rule changed: one way to read the bytes is left, where parsers might differ."""
-        written = np.empty(len(self.examples), dtype=object)
+        written = np.empty(self.raw.size, dtype=object)
         written[:] = [example.SerializeToString() for example in self.examples]
         if written.tolist() != self.raw.ravel().tolist():
             set_array(self.proto, written.reshape(self.raw.shape))
@@ -171,7 +172,9 @@ class _Serialized:
 def _serialized(proto: TensorProto, names: Collection[str]) -> _Serialized | None:
     try:
         raw = to_array(proto)
-        examples = [Example.FromString(each) for each in raw.ravel().tolist()]
+        examples = serving.ExampleList().examples  # one message of all: one by itself takes some hundred bytes more
+        for each in raw.ravel().tolist():
+            examples.add().MergeFromString(each)
     except (DecodeError, UndecodableTensorError):
         return None
     named = any(_has(example, name) for example in examples for name in names)
@@ -212,16 +215,18 @@ def _arrays(example: Example, names: Collection[str] | None) -> dict[str, Array]
     return found
 
 
-def feature_blocks(examples: list[Example], name: str, label: str = "") -> Iterator[Block]:
+def feature_blocks(examples: Iterable[Example], name: str, label: str = "") -> Iterator[Block]:
     """The feature's values, those of one kind and length together."""
     alike: dict[tuple[str, int], list[Feature]] = {}
+    count = 0
     for example in examples:
+        count += 1
         if _has(example, name):
             feature = example.features.feature[name]
             kind = str(feature.WhichOneof("kind"))
             alike.setdefault((kind, len(getattr(feature, kind).value)), []).append(feature)
     for (kind, length), features in alike.items():
-        mixed = label or (f"of the rows with {length} values" if len(features) < len(examples) else "")
+        mixed = label or (f"of the rows with {length} values" if len(features) < count else "")
         flat = [value for feature in features for value in getattr(feature, kind).value]
         values = _typed(flat, kind).reshape(len(features), length)
         yield Block(values, partial(_replace, features, kind, values), mixed)

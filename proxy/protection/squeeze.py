@@ -17,7 +17,7 @@ from protos.example_pb2 import Example
 from proxy.codec import example_input
 from proxy.config.protection import Squeezing
 from proxy.protection.replies import OpenReply, Scores, Tensor
-from proxy.protection.requests import OpenRequest, feature_blocks
+from proxy.protection.requests import OpenRequest, feature_blocks, features_of
 from proxy.tensors import UndecodableTensorError, set_array, to_array
 
 Array = NDArray[Any]
@@ -119,9 +119,9 @@ def _enlarge_tensors(request: OpenRequest, guard: SqueezeGuard, seeds: NDArray[n
 
 def _enlarge_examples(request: OpenRequest, guard: SqueezeGuard, seeds: NDArray[np.uint64]) -> None:
     held = example_input(request.message)
-    own = list(held.examples)
-    if not own or not all(guard.rule.input in example.features.feature for example in own):
+    if not held.examples or not all(guard.rule.input in features_of(example) for example in held.examples):
         raise NotSqueezableError
+    own = list(held.examples)
     for chain, own_seeds in zip(guard.chains, seeds, strict=True):
         copies = [_copy(example) for example in own]
         for block in feature_blocks(copies, guard.rule.input):

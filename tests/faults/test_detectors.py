@@ -103,7 +103,7 @@ def watching(tmp_path: Path) -> Iterator[Watching]:
 
 
 def _load(watching: Watching) -> Load:
-    return Load([watching.proxy.address], callers=4, deadline=5, body=BODIES[0], metadata=_named(BENIGN))
+    return Load([watching.proxy.address], callers=4, deadline=20, body=BODIES[0], metadata=_named(BENIGN))
 
 
 def test_killed_again_and_again_under_load(watching: Watching) -> None:
@@ -137,7 +137,6 @@ def test_stopped_for_a_while_under_load_nothing_is_lost(watching: Watching) -> N
 
 
 def test_stopped_for_good_under_load_it_is_replaced(watching: Watching) -> None:
-    """It takes as long as a process may take to answer: half a minute."""
     with _load(watching) as load:
         pid = watching.detectors
         load.until(50)
@@ -151,4 +150,4 @@ def test_stopped_for_good_under_load_it_is_replaced(watching: Watching) -> None:
         load.end()
     assert set(load.codes) == {"OK"}
     told = [line for line in watching.proxy.process.events() if line["message"] == "the detectors' process ended"]
-    assert [line["problem"].partition("answer to ")[2].partition(" ")[2] for line in told] == ["within 30 s"]
+    assert [line["problem"] for line in told] == ["exit code -9 stopped for 5 s"]
