@@ -200,9 +200,9 @@ def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
     from_content = proto.tensor_content and elements
     values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
     _refuse_repeating(len(values), elements, _POINTER)
-    last = values[-1] if values else b""
     array = np.empty(elements, dtype=object)
-    array[:] = values[:elements] + [last] * (elements - len(values))
+    array[: len(values)] = values[:elements]
+    array[len(values) :] = values[-1] if values else b""
     return array.reshape(shape)
 
 

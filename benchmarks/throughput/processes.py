@@ -33,7 +33,7 @@ def child(command: list[str], log: Path, port: int | None = None) -> Iterator[tu
     """
     listening = port or free_port()
     last = [] if port else [str(listening)]
-    leash = [sys.executable, "-P", "-m", "proxy.demo.leash", str(os.getpid())]
+    leash = [sys.executable, "-P", "-m", "proxy.leash", str(os.getpid())]
     with log.open("wb") as output:
         process = subprocess.Popen([*leash, *command, *last], stdout=output, stderr=output)
     try:

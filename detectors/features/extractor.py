@@ -43,6 +43,8 @@ LARGEST = 1e15
 """Larger numbers are taken for this: the sum of the squares of a long row has to stay within float32."""
 TOGETHER_BYTES = 128 * 2**10
 """Of inputs that are looked at at once: what is made of them is several times as large and has to stay in the cache."""
+TEXT_BYTES = 512
+"""For which a text counts among them at least: its trigrams take eight times as many, however short it is."""
 MAX_COLUMNS = 64 * BUCKETS
 """Of all inputs of a request together, as they are projected: those of 64 texts. A feature may have any name, and each
 new name costs a projection."""
@@ -87,8 +89,7 @@ class Extractor:
         )
         if sum(map(_columns, used.values())) > MAX_COLUMNS:
             raise ValueError(f"{len(used)} inputs are more than can be looked at; name those that count")
-        row_bytes = sum(values.nbytes for values in used.values()) // rows if rows else 0
-        together = max(1, TOGETHER_BYTES // max(1, row_bytes))
+        together = max(1, TOGETHER_BYTES // max(1, sum(map(_row_bytes, used.values()))))
         for begin in range(0, rows, together):
             part = slice(begin, begin + together)
             self._part({name: _finite(values[part]) for name, values in used.items()}, made[part])
@@ -180,6 +181,10 @@ class Extractor:
 
     def _hash(self, what: bytes) -> bytes:
         return blake2b(what, key=self._salt[:64], digest_size=8).digest()
+
+
+def _row_bytes(values: Array) -> int:
+    return max(TEXT_BYTES if values.dtype == object else 0, values.nbytes // len(values))
 
 
 def _columns(values: Array) -> int:

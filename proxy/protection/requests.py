@@ -130,7 +130,9 @@ class OpenRequest:
         shared = _arrays(self.context, names) if self.context is not None else {}
         # Digests, since every row would hold all of a shared context.
         rows = (row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples)
-        return [blake2b(row, digest_size=32).digest() for row in rows]
+        digests = (blake2b(row, digest_size=32).digest() for row in rows)
+        held: dict[bytes, bytes] = {}
+        return [held.setdefault(digest, digest) for digest in digests]  # rows of nothing are all alike: one is enough
 
     def body(self) -> bytes:
         """The message, with all that was changed."""
@@ -163,9 +165,13 @@ class _Serialized:
 
     def write(self) -> None:
         """Also what no rule changed: one way to read the bytes is left, where parsers might differ."""
+        changed = False
         written = np.empty(self.raw.size, dtype=object)
-        written[:] = [example.SerializeToString() for example in self.examples]
-        if written.tolist() != self.raw.ravel().tolist():
+        for at, (old, example) in enumerate(zip(self.raw.flat, self.examples, strict=True)):
+            new = example.SerializeToString()
+            written[at] = old if new == old else new
+            changed |= new != old
+        if changed:
             set_array(self.proto, written.reshape(self.raw.shape))
 
 

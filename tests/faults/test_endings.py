@@ -41,10 +41,11 @@ OPTIONS: list[tuple[str, str | int]] = [("grpc.service_config", RETRYING), ("grp
 
 
 class Pair:
-    """Two proxies, each on a port that stays its own."""
+    """Two proxies, each on a port that stays its own, or as workers on one."""
 
-    def __init__(self, folder: Path, upstream: str, **settings: Any) -> None:
-        self.ports = [free_port(), free_port()]
+    def __init__(self, folder: Path, upstream: str, one_port: bool = False, **settings: Any) -> None:
+        self.ports = [free_port()] * 2 if one_port else [free_port(), free_port()]
+        self._one_port = one_port
         self._folder = folder
         self._upstream = upstream
         self._settings = settings
@@ -54,14 +55,21 @@ class Pair:
     @property
     def address(self) -> str:
         """Of both, as a client names several."""
-        return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in dict.fromkeys(self.ports))
 
     def start(self, at: int) -> Proxy:
         """Starts one, or starts it again."""
         folder = self._folder / str(at)
         folder.mkdir(exist_ok=True)
-        listen = {"grpc": f"127.0.0.1:{self.ports[at]}"}
+        listen = {"grpc": f"127.0.0.1:{self.ports[at]}", "share_port": self._one_port}
         return self._stack.enter_context(serving_proxy(folder, self._upstream, listen=listen, **self._settings))
+
+    def kill(self, at: int) -> None:
+        """SIGKILL, to all that belongs to it."""
+        process = self.proxies[at].process.process
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.returncode = 0  # it was this test that ended it
 
     def close(self) -> None:
         self._stack.close()
@@ -111,20 +119,49 @@ def test_a_killed_proxy_costs_no_call_and_takes_no_slot_with_it(tmp_path: Path, 
             before = State.of(second)
             server.behaviour = held
             until(lambda: figure(first, "tensorwall_store_leases") >= 2, "holding calls")
-            os.killpg(first.process.process.pid, signal.SIGKILL)
-            first.process.process.wait()
+            pair.kill(0)
             server.behaviour = echo
             release.set()
             load.until(50)
             load.end()
         assert set(load.codes) == {"OK"}
         settles(second, before)
-        with redis.client() as client:
-            # A renewal or a look at the limit clears what has run out; here nobody calls any more, so look as it does.
-            def slots() -> int:
-                now = client.time()[0] * 1000
-                return sum(client.zcount(key, now, "+inf") for key in client.keys("{tensorwall}:slots/*"))
-
-            until(lambda: slots() == 0, "no slot held by the dead")
-        first.process.process.returncode = 0  # it was this test that ended it
+        until(lambda: _slots(redis) == 0, "no slot held by the dead")
         pair.close()
+
+
+def test_workers_on_one_port_are_killed_and_restarted_under_load_and_fail_no_call(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    """Each client knows the one address; the kernel gives its new connection to who listens. All count together."""
+    limits = [
+        {"name": "all", "by": "global", "unit": "calls", "budget": 1_000_000, "per": "lifetime"},
+        {"name": "held", "by": "global", "in_flight": 100},
+    ]
+    settings = {"store": {"kind": "redis", "url": redis.url, "lease": 2, "timeout": 5}, "limits": limits}
+    with ModelServer() as server:
+        pair = Pair(tmp_path, server.address, one_port=True, shutdown={"settle": 0.5, "drain": 10}, **settings)
+        with Load([pair.address], callers=16, deadline=30, options=OPTIONS) as load:
+            until(lambda: min(map(_calls, pair.proxies)) > 0, "shared")  # all to one would be chance once in 2**15
+            pair.kill(0)
+            load.until(100)
+            pair.proxies[0] = pair.start(0)
+            pair.proxies[1].process.process.send_signal(signal.SIGTERM)
+            assert pair.proxies[1].process.process.wait(30) == 0
+            until(lambda: _calls(pair.proxies[0]) > 0, "used again")
+            load.until(100)
+            load.end()
+        assert set(load.codes) == {"OK"}
+        until(lambda: _slots(redis) == 0, "no slot held")
+        with redis.client() as client:
+            counted = sum(int(client.get(key) or 0) for key in client.keys("{tensorwall}:lifetime/all/*"))
+        assert counted >= sum(load.codes.values()), "calls of the dead are counted too, those tried again twice"
+        assert counted <= sum(load.codes.values()) + 2 * 16
+        pair.close()
+
+
+def _slots(redis: RedisServer) -> int:
+    """That have not run out; a renewal or a look at the limit would clear those, but here nobody calls any more."""
+    with redis.client() as client:
+        now = client.time()[0] * 1000
+        return sum(client.zcount(key, now, "+inf") for key in client.keys("{tensorwall}:slots/*"))
