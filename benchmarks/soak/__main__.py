@@ -23,7 +23,9 @@ from typing import Any
 from benchmarks.soak.flat import FIGURES, judged
 from benchmarks.soak.load import LOAD
 from benchmarks.soak.report import plot, table
+from benchmarks.soak.upstream import upstream
 from detectors.profile import Profile
+from detectors.rows import CAPACITY
 from tests.faults.seen import figure
 from tests.processes import Proxy, serving_proxy
 
@@ -67,19 +69,22 @@ def main() -> int:
     plot(intervals, found, arguments.plot)
     print(said)
     print(f"\nAttacks found: {detected:.0f}. Errors logged: {errors}. Failures: {', '.join(failed) or 'none'}.")
-    return int(bool(failed or errors or not detected or not all(each.flat for each in found)))
+    full = CAPACITY / arguments.rate  # seconds; until then the detectors' tables grow
+    early = arguments.seconds < 3 * full
+    rising = [each.figure.title for each in found if not (each.flat or (early and each.figure.fills))]
+    print(f"Verdict: {'not flat: ' + '; '.join(rising) if rising else 'flat'}.")
+    if early:
+        print(
+            f"Memory was not judged: the detectors' tables fill for the first {full:.0f} s, and the middle third of a "
+            f"run has to come after that. Soak for {3 * full:.0f} s or more."
+        )
+    return int(bool(failed or errors or not detected or rising))
 
 
 @contextmanager
 def _proxy(folder: Path) -> Iterator[Proxy]:
     with ExitStack() as stack:
-        upstream = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.soak.upstream"], stdout=subprocess.PIPE, text=True
-        )
-        stack.callback(upstream.wait)
-        stack.callback(upstream.terminate)
-        assert upstream.stdout is not None
-        address = f"127.0.0.1:{int(upstream.stdout.readline())}"
+        address = stack.enter_context(upstream())
         profile = folder / "profile.json"
         replace(Profile.defaults(LOAD.name, SALT), calibrated=True).write(profile)
         policy = {technique: {"answer": "refuse"} for technique in ("evasion", "extraction")}
@@ -117,6 +122,7 @@ def _held(proxy: Proxy) -> dict[str, float]:
     assert memory is not None
     return {
         "memory_mb": int(memory[1]) / 1000,
+        "detectors_mb": figure(proxy, "tensorwall_detection_memory_bytes") / 1e6,
         "threads": int(threads[1]),
         "files": figure(proxy, "process_open_fds"),
         "tasks": figure(proxy, "tensorwall_tasks"),

@@ -18,17 +18,19 @@ def table(intervals: Sequence[dict[str, Any]], found: Sequence[Judged]) -> str:
     lines = [
         f"{total} calls in {intervals[-1]['second']:.0f} s: {shares}.",
         "",
-        "| figure | first third | middle | last | least | most | flat |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        "| figure | at the start | first third | middle | last | at the end | least | most | flat |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for each in found:
         values = [interval[each.figure.key] for interval in intervals]
-        shown = " | ".join(f"{value:.4g}" for value in (*each.thirds, min(values), max(values)))
+        start, end = each.ends
+        shown = " | ".join(f"{value:.4g}" for value in (start, *each.thirds, end, min(values), max(values)))
         lines.append(f"| {each.figure.title} | {shown} | {'yes' if each.flat else 'NO'} |")
     slack = ", ".join(f"{each.figure.slack:g} ({each.figure.title})" for each in found)
     lines += [
         "",
-        f"Medians of thirds. Flat: the last is at most {GROWTH:.0%} above the middle one, or by no more than {slack}.",
+        "Thirds are medians, start and end the first and the last interval. Flat: the last third is at most "
+        f"{GROWTH:.0%} above the middle one, or by no more than {slack}.",
     ]
     return "\n".join(lines)
 

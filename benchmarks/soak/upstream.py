@@ -6,7 +6,11 @@ prints its port and serves until it is ended.
 """
 
 import asyncio
+import contextlib
 import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import grpc
 import grpc.aio
@@ -16,6 +20,18 @@ from benchmarks.detection_cost.traffic import reply
 from protos import serving_pb2 as serving
 
 VARIANTS = 64
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[str]:
+    """One in a process of its own; its address."""
+    command = [sys.executable, "-m", "benchmarks.soak.upstream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()
 
 
 class Fixed(grpc.GenericRpcHandler):

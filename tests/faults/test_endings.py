@@ -130,6 +130,7 @@ def test_a_killed_proxy_costs_no_call_and_takes_no_slot_with_it(tmp_path: Path, 
         pair.close()
 
 
+@pytest.mark.timeout(300)
 def test_workers_on_one_port_are_killed_and_restarted_under_load_and_fail_no_call(
     tmp_path: Path, redis: RedisServer
 ) -> None:
