@@ -33,7 +33,6 @@ from proxy.metrics import LimitMetrics
 from proxy.state.memory import MemoryStore
 from tests.calls import call, open_channel
 from tests.e2e.model_server import PREDICT, ModelServer
-from tests.faults.seen import BODY
 from tests.fuzz.process import resident_bytes
 from tests.processes import serving_proxy
 from tests.redis_server import redis_server
@@ -54,6 +53,7 @@ LIMITS = [
     {"by": "caller", "in_flight": 100},
 ]
 CALLS = 300
+BODY = predict("m", np.zeros((1, 4), np.float32))
 
 
 def sizes() -> list[dict[str, Any]]:

@@ -78,7 +78,14 @@ def main() -> int:
             f"Memory was not judged: the detectors' tables fill for the first {full:.0f} s, and the middle third of a "
             f"run has to come after that. Soak for {3 * full:.0f} s or more."
         )
-    return int(bool(failed or errors or not detected or rising))
+    wrong = [
+        *(["not flat"] if rising else []),
+        *(["calls failed"] if failed else []),
+        *(["errors were logged"] if errors else []),
+        *([] if detected else ["no attack was found"]),
+    ]
+    print(f"Result: {'FAILED: ' + ', '.join(wrong) if wrong else 'passed'}.")
+    return int(bool(wrong))
 
 
 @contextmanager
