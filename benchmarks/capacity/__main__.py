@@ -57,21 +57,22 @@ BODY = predict("m", np.zeros((1, 4), np.float32))
 
 
 def sizes() -> list[dict[str, Any]]:
-    """Microseconds of a call on the path, by rows a call and by shape of a row."""
-    found = []
-    for rows, shape in SIZES:
-        load, rng = Load("image", rows, shape), np.random.default_rng(0)
-        asked = [natural(load, rows, rng) for _ in range(DISTINCT)]
-        payload = Payload("image", rows, [predict("image", each) for each in asked], _reply(rows))
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder)
-            costs = {
-                name: 1e6 * asyncio.run(measured(name, payload, made, None)) for name in ("off", "limits", "default")
-            }
-        extractor = Extractor(bytes(16))
-        beside = _least(lambda: [extractor({"x": each}, rows) for each in asked[:5]]) / 5  # noqa: B023
-        found.append({"rows": rows, "shape": shape, "bytes": asked[0].nbytes, **costs, "features": 1e6 * beside})
-    return found
+    """Microseconds of a call on the path, by rows a call and by shape of a row; and of its features, beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [_size(rows, shape, Path(folder)) for rows, shape in SIZES]
+
+
+def _size(rows: int, shape: tuple[int, ...], folder: Path) -> dict[str, Any]:
+    load, rng = Load("image", rows, shape), np.random.default_rng(0)
+    asked = [natural(load, rows, rng) for _ in range(DISTINCT)]
+    payload = Payload("image", rows, [predict("image", each) for each in asked], _reply(rows))
+    costs = {}
+    for name in ("off", "limits", "default"):
+        own = Path(tempfile.mkdtemp(dir=folder))  # the profile is kept beside it
+        costs[name] = 1e6 * asyncio.run(measured(name, payload, own, None))
+    extractor = Extractor(bytes(16))
+    features = _least(lambda: [extractor({"x": each}, rows) for each in asked[:5]]) / 5
+    return {"rows": rows, "shape": shape, "bytes": asked[0].nbytes, **costs, "features": 1e6 * features}
 
 
 def callers() -> list[dict[str, Any]]:
