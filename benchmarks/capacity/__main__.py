@@ -38,7 +38,7 @@ from tests.processes import serving_proxy
 from tests.redis_server import redis_server
 
 IMAGE = (28, 28, 1)
-SIZES = (
+SIZES: tuple[tuple[int, tuple[int, ...]], ...] = (
     *((rows, IMAGE) for rows in (1, 8, 32, 128, 512)),
     *((1, shape) for shape in ((10,), (64, 64, 3), (224, 224, 3))),
 )

@@ -160,12 +160,12 @@ class DetectorProcess:
         if self._link is None and self.due:
             self._began, self._problem = self._monotonic(), ""
             try:
-                self._link = await _Link.open()
+                self._link = link = await _Link.open()
             except OSError as error:
                 self._fell(str(error))
             else:
                 loop = asyncio.get_running_loop()
-                self._following = [loop.create_task(each(self._link)) for each in (self._read, self._watch)]
+                self._following = [loop.create_task(each(link)) for each in (self._read, self._watch)]
         return self.running
 
     async def ask(self, method: str, *arguments: Any) -> Any:
