@@ -24,9 +24,9 @@ def plot(results: Results, path: Path) -> None:
     thefts = [group for group in measured if group.first.technique == "extraction"]
     figure = Figure(figsize=(15, 2 + 0.13 * max(14, len(evasions))), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(4, 4, 3))
-    _dots(left, evasions, "success", "Evasion: success in % of the seeds tried")
+    _dots(left, evasions, "success", "Evasion: success, %")
     _rows(middle, evasions)
-    _dots(right, thefts, "fidelity", "Extraction: the surrogate's fidelity in %")
+    _dots(right, thefts, "fidelity", "Extraction: fidelity, %")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110, format="png")
@@ -73,7 +73,7 @@ def _rows(axes: Any, lines: Sequence[Group]) -> None:
             axes.annotate(f"{missed} missed", (550, at), fontsize="xx-small", va="center", color=colour)
     axes.axvline(50, color="#bbbbbb", linewidth=1)
     axes.set(xscale="log", xlim=(1, 1500))
-    _finish(axes, titles, "Evasion: rows when found, one mark a run", legend=False)
+    _finish(axes, titles, "Evasion: rows when found", legend=False)
 
 
 def _finish(axes: Any, titles: Sequence[str], title: str, legend: bool = True) -> None:
@@ -82,4 +82,12 @@ def _finish(axes: Any, titles: Sequence[str], title: str, legend: bool = True) -
     axes.set_ylim(len(titles) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.3)
     if legend and titles:
-        axes.legend(fontsize="small", loc="upper right")
+        axes.legend(
+            fontsize="x-small",
+            handletextpad=0,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.03),
+            ncols=3,
+            frameon=False,
+            columnspacing=0.8,
+        )
