@@ -8,7 +8,7 @@ export PIP_PROGRESS_BAR := off
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench bench-defenses bench-detection-cost bench-retraining drill soak lint types check-protos services format protos constraints clean
+.PHONY: help demo test test-retraining fuzz bench bench-defenses bench-detection-cost bench-retraining drill soak lint types check-protos services format protos constraints clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
@@ -23,7 +23,12 @@ demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
 ## Checking it
 
 test: lint types check-protos services  ## everything that must hold before a change lands
-	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING:%=--ignore=%)
+
+RETRAINING := tests/defenses/retraining tests/retrain tests/quarantine
+
+test-retraining: $(VENV)/.dev  ## the tests of retraining, some minutes more
+	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING)
 
 fuzz: $(VENV)/.dev  ## 100,000 mutated inputs for whatever reads others' bytes; FUZZ="--inputs N --target NAME" for others (about an hour)
 	@nice -n 15 $(BIN)/python -m tests.fuzz $(FUZZ)

@@ -72,7 +72,7 @@ class OpenRequest:
         self._tensors = decoded.message.inputs if hasattr(decoded.message, "inputs") else {}
         held = example_input(decoded.message)
         # A shape with a zero in it may claim any number of rows; rows with values are bounded by what they claim.
-        sizes = [_first_size(proto) for name, proto in self._tensors.items() if decoded.claims[name]]
+        sizes = [_first_size(proto) for proto in self._tensors.values() if all(_sizes(proto))]
         self.rows = max(sizes, default=0) if self._tensors else decoded.rows
         # As the messages have them: in a list each would be an object of its own, some hundred bytes for two.
         self._examples: Iterable[Example] = held.examples if held is not None else ()
@@ -187,9 +187,12 @@ def _serialized(proto: TensorProto, names: Collection[str]) -> _Serialized | Non
     return _Serialized(proto, raw, examples) if named else None
 
 
+def _sizes(proto: TensorProto) -> list[int]:
+    return [dim.size for dim in proto.tensor_shape.dim]
+
+
 def _first_size(proto: TensorProto) -> int:
-    dims = proto.tensor_shape.dim
-    return dims[0].size if dims else 1
+    return next(iter(_sizes(proto)), 1)
 
 
 def _array(proto: TensorProto) -> Array:
