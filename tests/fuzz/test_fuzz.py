@@ -8,7 +8,7 @@ from tests.fuzz.driver import fuzz
 from tests.fuzz.process import give_back
 from tests.fuzz.targets import TARGETS
 
-INPUTS = {"defenses": 150, "config": 200, "tfrecord": 200, "proxy": 150, "admin": 100}
+INPUTS = {"defenses": 60, "config": 100, "tfrecord": 200, "proxy": 150, "admin": 100}
 OTHERS = 1000
 
 
