@@ -1,6 +1,7 @@
 """The demo's child processes: started on a leash, awaited with a deadline, ended in every case."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -122,3 +123,13 @@ def interruptible() -> Iterator[None]:
     finally:
         for name, handler in zip(names, before, strict=True):
             signal.signal(name, handler)
+
+
+def proxy_addresses(proxy: Child) -> tuple[str, str] | None:
+    """Of its gRPC and admin ports (host:port), as the JSON log of a `serve` names them; None until it does."""
+    for line in proxy.output().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            event = json.loads(line)
+            if event.get("message") == "listening":
+                return event["grpc"], event["admin"]
+    return None

@@ -1,7 +1,6 @@
 """What the scenes play on: a model server, the proxy in front of it, and a channel to each."""
 
 import contextlib
-import json
 import re
 import time
 import urllib.error
@@ -13,7 +12,7 @@ from pathlib import Path
 import grpc
 import yaml
 
-from proxy.demo.children import Child
+from proxy.demo.children import Child, proxy_addresses
 from proxy.demo.data import Dataset, Say
 from proxy.demo.model import DemoModel
 
@@ -93,7 +92,7 @@ def stage(backend: Child, dataset: Dataset, model: DemoModel, say: Say, folder: 
         proxy = open_things.enter_context(
             Child("the proxy", ["-m", "proxy", "serve", "--config", str(config)], folder / "proxy.log")
         )
-        address, admin = proxy.wait_for(lambda: _listening(proxy), START_SECONDS, "listening")
+        address, admin = proxy.wait_for(lambda: proxy_addresses(proxy), START_SECONDS, "listening")
         proxy.wait_for(lambda: _get(f"http://{admin}/readyz")[0] == 200 or None, START_SECONDS, "ready")
         say(f"the proxy is ready on {address} (process {proxy.pid}), {time.monotonic() - began:.2f} s after its start")
         direct, proxied = (open_things.enter_context(grpc.insecure_channel(to)) for to in (upstream, address))
@@ -111,16 +110,6 @@ def _configuration(upstream: str, model: str) -> str:
         },
         sort_keys=False,
     )
-
-
-def _listening(proxy: Child) -> tuple[str, str] | None:
-    """The addresses that the proxy's log names, if it has come to that."""
-    for line in proxy.output().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            event = json.loads(line)
-            if event.get("message") == "listening":
-                return event["grpc"], event["admin"]
-    return None
 
 
 def _get(url: str) -> tuple[int, str]:

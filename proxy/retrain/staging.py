@@ -5,7 +5,6 @@ it listens, who calls, capture and events are its own, so that nothing of the tr
 """
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -30,7 +29,7 @@ from proxy.calibrate.asked import Model as Asked
 from proxy.calibrate.sample import simulated
 from proxy.config import load
 from proxy.config.detection import Detection
-from proxy.demo.children import Child, ChildError
+from proxy.demo.children import Child, ChildError, proxy_addresses
 from proxy.drill.wire import DrillError, Model, Scale
 from proxy.retrain.through import right_through, subject_of
 
@@ -155,7 +154,7 @@ class Staging:
             path.write_text(yaml.safe_dump(config, sort_keys=False))
             arguments = ["-m", "proxy", "serve", "--config", str(path)]
             with Child("the proxy", arguments, Path(made) / "log", _environment()) as child:
-                address, admin = child.wait_for(lambda: _listening(child), START_SECONDS, "listening")
+                address, admin = child.wait_for(lambda: proxy_addresses(child), START_SECONDS, "listening")
                 child.wait_for(lambda: _ready(admin), START_SECONDS, "ready")
                 yield address
 
@@ -164,15 +163,6 @@ def _environment() -> dict[str, str]:
     """The children import what this process imports, from wherever that is."""
     here = str(Path(__file__).parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))}
-
-
-def _listening(proxy: Child) -> tuple[str, str] | None:
-    for line in proxy.output().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            event = json.loads(line)
-            if event.get("message") == "listening":
-                return event["grpc"], event["admin"]
-    return None
 
 
 def _ready(admin: str) -> bool | None:
