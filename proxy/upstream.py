@@ -248,29 +248,36 @@ def _lost(reply: Reply, down: bool) -> bool:
 
 
 async def _single(requests: AsyncIterator[bytes]) -> tuple[bytes | None, AsyncIterator[bytes]]:
-    """The only message, if the caller has sent one and closed its side; and all messages, to be read once."""
-    first = await anext(requests, None)
-    if first is None:
+    """The only message, if the caller has sent one and closed its side; and all messages, to be read once.
+
+    A caller that waits for the server to speak first is waited for no longer than one that may have more to say.
+    """
+    first = asyncio.ensure_future(anext(requests, None))
+    await asyncio.wait({first}, timeout=HALF_CLOSE_SECONDS)
+    if not first.done():
+        return None, _rejoined([first], requests)
+    only = first.result()
+    if only is None:
         return None, requests
     second = asyncio.ensure_future(anext(requests, None))
     await asyncio.wait({second}, timeout=HALF_CLOSE_SECONDS)
     if second.done() and second.result() is None:
-        return first, requests
-    return None, _rejoined(first, second, requests)
+        return only, requests
+    return None, _rejoined([first, second], requests)
 
 
-async def _rejoined(
-    first: bytes, second: "asyncio.Future[bytes | None]", rest: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    yield first
+async def _rejoined(taken: "list[asyncio.Future[bytes | None]]", rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
-        message = await second
-    finally:
-        second.cancel()
-    if message is not None:
-        yield message
-        async for message in rest:
+        for coming in taken:
+            message = await coming
+            if message is None:
+                return
             yield message
+    finally:
+        for coming in taken:
+            coming.cancel()
+    async for message in rest:
+        yield message
 
 
 def failure(error: grpc.aio.AioRpcError) -> Reply:
