@@ -23,7 +23,7 @@ demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
 ## Checking it
 
 test: lint types check-protos services  ## everything that must hold before a change lands
-	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING:%=--ignore=%)
+	@$(BIN)/pytest -q -rs --numprocesses 3 --dist loadfile $(RETRAINING:%=--ignore=%)
 
 RETRAINING := tests/defenses/retraining tests/retrain tests/quarantine
 
