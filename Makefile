@@ -22,6 +22,10 @@ demo: $(VENV)/.demo  ## see the proxy protect a real model on real data
 
 ## Checking it
 
+# Several tests run at once, on as many cores as there are: libraries that each take all of them only hinder each other.
+test test-retraining: export OMP_NUM_THREADS := 1
+test test-retraining: export TF_NUM_INTRAOP_THREADS := 1
+
 test: lint types check-protos services  ## everything that must hold before a change lands
 	@$(BIN)/pytest -q -rs --numprocesses 3 --dist loadfile $(RETRAINING:%=--ignore=%)
 
