@@ -1,10 +1,11 @@
-"""Processor time, memory and Redis operations against batch size, row size and number of callers.
+"""Processor time, memory and Redis operations against batch size, row size and number of callers; workers on one port.
 
-    python -m benchmarks.capacity [--parts sizes,callers,redis] [--out build/capacity.json]
+    python -m benchmarks.capacity [--parts sizes,callers,redis,workers] [--out build/capacity.json]
 
 Processor time is the least of many rounds, or of the process alone, so that what else the machine does moves it little.
 What the detectors take against the length of their history: `python -m benchmarks.detection_cost.memory`. Linux only
-(memory is read from /proc); `redis` starts a redis-server.
+(memory is read from /proc); `redis` and `workers` start a redis-server, and `workers` needs
+h2load.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from benchmarks.capacity.workers import workers
 from benchmarks.detection_cost.traffic import CLASSES, Load, fill, natural, predict
 from benchmarks.throughput.path import measured
 from benchmarks.throughput.payloads import Payload
@@ -141,7 +143,12 @@ def _least(work: Callable[[], object], rounds: int = 10) -> float:
     return least
 
 
-PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {"sizes": sizes, "callers": callers, "redis": redis}
+PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "sizes": sizes,
+    "callers": callers,
+    "redis": redis,
+    "workers": workers,
+}
 
 
 def main() -> int:

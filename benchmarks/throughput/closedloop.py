@@ -33,8 +33,8 @@ def warm_up(address: str, payload: Payload, body: Path, seconds: float) -> int:
     return max(_FEW, round(seconds * found.calls / found.seconds))
 
 
-def drive(address: str, payload: Payload, body: Path, calls: int) -> Closed:
-    """Sends calls and waits for all answers.
+def drive(address: str, payload: Payload, body: Path, calls: int, connections: int = CONNECTIONS) -> Closed:
+    """Sends calls, IN_FLIGHT at a time, and waits for all answers.
 
     Raises:
         RuntimeError: an answer was not the whole reply. An answer with another status than OK has no message, so that
@@ -43,7 +43,7 @@ def drive(address: str, payload: Payload, body: Path, calls: int) -> Closed:
     program = found_program("h2load")
     assert program is not None, "the run has looked for it"
     body.write_bytes(framed(payload.requests[0]))
-    command = [program, "-c", str(CONNECTIONS), "-m", str(IN_FLIGHT // CONNECTIONS), "-n", str(calls), "-d", str(body)]
+    command = [program, "-c", str(connections), "-m", str(IN_FLIGHT // connections), "-n", str(calls), "-d", str(body)]
     headers = [argument for header in _HEADERS for argument in ("-H", header)]
     done = subprocess.run(
         [*command, *headers, f"http://{address}{PREDICT}"], capture_output=True, text=True, timeout=_MOST_SECONDS

@@ -77,17 +77,22 @@ def family(pid: int) -> list[int]:
 
 def cpu_seconds(pids: list[int]) -> float:
     """User and system seconds so far of all threads (proc(5), schedstat: nanoseconds on a processor)."""
-    total = 0
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((_read(task / "schedstat") or "0").split()[0])
-    return total / 1e9
+    return sum(_seconds(task) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def thread_seconds(pid: int) -> float:
+    """The same of a process's first thread."""
+    return _seconds(Path(f"/proc/{pid}/task/{pid}"))
 
 
 def memory_bytes(pids: list[int]) -> int:
     """Resident memory, pages that several processes share counted once (proportional set size)."""
     found = (re.search(r"^Pss:\s+(\d+)", _read(Path(f"/proc/{pid}/smaps_rollup")), re.MULTILINE) for pid in pids)
     return 1024 * sum(int(each[1]) for each in found if each is not None)
+
+
+def _seconds(task: Path) -> float:
+    return int((_read(task / "schedstat") or "0").split()[0]) / 1e9
 
 
 def _read(path: Path) -> str:
