@@ -43,8 +43,8 @@ LARGEST = 1e15
 """Larger numbers are taken for this: the sum of the squares of a long row has to stay within float32."""
 TOGETHER_BYTES = 128 * 2**10
 """Of inputs that are looked at at once: what is made of them is several times as large and has to stay in the cache."""
-TEXT_BYTES = 512
-"""For which a text counts among them at least: its trigrams take eight times as many, however short it is."""
+TEXT_BYTES = 4 * BUCKETS
+"""For which a text counts among them at least: its trigrams take so many, however short it is."""
 MAX_COLUMNS = 64 * BUCKETS
 """Of all inputs of a request together, as they are projected: those of 64 texts. A feature may have any name, and each
 new name costs a projection."""
