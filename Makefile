@@ -61,7 +61,7 @@ services:
 bench: $(VENV)/.dev  ## throughput, latency, CPU time and memory beside Envoy and a bare pass-through (about 40 minutes; QUICK=1: 10; RESUME=1 keeps the payloads that an ended run had done)
 	@$(BIN)/python -m benchmarks.throughput --report docs/performance.md --plot docs/bench.png \
 	  $(if $(QUICK),--turns 3 --seconds 1 --loads 0.5) $(if $(RESUME),--resume)
-	@$(BIN)/python -m benchmarks.throughput.path --report docs/performance.md
+	@for part in path threads copies; do $(BIN)/python -m benchmarks.throughput.$$part --report docs/performance.md || exit; done
 
 bench-defenses: $(VENV)/.dev  ## what each defense is worth against which attack, through a running proxy (about 30 minutes)
 	@$(BIN)/python -m benchmarks.defenses

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests use beside Python: a real Redis, a real Prometheus with promtool, Chromium, Fashion-MNIST and
-# libfaketime, all packages of Debian and Ubuntu.
+# Installs what the tests use beside Python: a real Redis, a real Prometheus with promtool, Chromium, Fashion-MNIST,
+# libfaketime and a C compiler, all packages of Debian and Ubuntu.
 # Where that cannot be done it says what will be skipped. Under CI=true the tests that need them fail instead.
 set -u
 
@@ -10,6 +10,7 @@ command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$
 [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || missing="$missing dataset-fashion-mnist"
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing="$missing chromium"
 ls /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib/faketime/libfaketimeMT.so.1 2>/dev/null | grep -q . || missing="$missing libfaketime"
+command -v cc >/dev/null || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || { echo "services: ok"; exit 0; }
 
 if [ "$(id -u)" -eq 0 ]; then

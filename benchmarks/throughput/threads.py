@@ -1,6 +1,6 @@
 """Which threads spend the processor time of a call, with gRPC and the load of `make bench`: one small row, closed loop.
 
-    python -m benchmarks.throughput.threads [--turns 3] [--seconds 2]
+    python -m benchmarks.throughput.threads [--turns 3] [--seconds 2] [--report FILE]
 
 Contenders are measured one after the other within a turn. What the machine does besides makes all of them dearer: they
 lose their caches to it. Linux only (/proc).
@@ -13,6 +13,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.drill.readme import written
 from benchmarks.throughput import closedloop
 from benchmarks.throughput.contenders import LABELS, Contender, running
 from benchmarks.throughput.payloads import payload
@@ -21,6 +22,7 @@ from benchmarks.throughput.upstream import standing_in
 
 CONTENDERS = ("bare", "off", "limits", "default")
 KINDS = ("answering thread", "gRPC's threads", "detectors' process")
+BEGIN, END = "<!-- threads -->", "<!-- end of threads -->"
 
 
 def spent(contender: Contender) -> tuple[float, float, float]:
@@ -35,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one turn")
+    parser.add_argument("--report", type=Path, help="Markdown file to write the table into")
     arguments = parser.parse_args()
     asked = payload("image")
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
@@ -49,10 +52,14 @@ def main() -> int:
             [_turn(each, body, count) for each, count in zip(contenders, calls, strict=True)]
             for _ in range(arguments.turns)
         ]
-    print(f"| microseconds a call | {' | '.join(KINDS)} |\n|---{'|---' * len(KINDS)}|")
+    lines = [f"| microseconds a call | {' | '.join(KINDS)} |", f"|---{'|---' * len(KINDS)}|"]
     for at, name in enumerate(CONTENDERS):
         costs = (statistics.median(turn[at][kind] for turn in turns) for kind in range(len(KINDS)))
-        print(f"| {LABELS[name]} | {' | '.join(f'{1e6 * cost:.0f}' for cost in costs)} |")
+        lines.append(f"| {LABELS[name]} | {' | '.join(f'{1e6 * cost:.0f}' for cost in costs)} |")
+    table = "\n".join(lines) + "\n"
+    print(table, end="")
+    if arguments.report is not None:
+        arguments.report.write_text(written(arguments.report.read_text(), table, BEGIN, END))
     return 0
 
 
