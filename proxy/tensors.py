@@ -98,6 +98,18 @@ def to_array(proto: TensorProto) -> Array:
     return _from_stored(stored, proto.dtype).reshape(shape)
 
 
+def rows_with_values(proto: TensorProto) -> int:
+    """The first size of its shape, 1 for a scalar; 0 where the shape claims what no array of `to_array` can have.
+
+    A shape takes a few bytes, and may claim any number of rows of nothing, or more than there are values.
+    """
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if min(shape, default=1) <= 0:
+        return 0
+    rows = int(shape[0]) if shape else 1
+    return rows if rows <= REPEATED_BYTES or rows <= REPEATED_TIMES * proto.ByteSize() else 0
+
+
 def set_array(proto: TensorProto, array: Array) -> None:
     """Puts other values into a tensor, of the array's shape, in the encoding that the tensor has.
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
-from defenses.input import InvalidInputError, row_seeds
+from defenses.input import InvalidInputError
 from proxy.codec import Decoded
 from proxy.errors import Rejection
 from proxy.metrics import ProtectionMetrics
@@ -187,8 +187,7 @@ class Protection:
             self._metrics.not_scored(exchange.model, "size")
             return
         try:
-            seeds = np.stack([row_seeds(self._rng, exchange.rows) for _ in guard.chains])
-            exchange.enlarged = await self._run(len(exchange.body), enlarge, request, guard, seeds)
+            exchange.enlarged = await self._run(len(exchange.body), enlarge, request, guard, self._rng)
         except NotSqueezableError:
             self._metrics.not_scored(exchange.model, "input")
 

@@ -20,7 +20,7 @@ from protos import serving_pb2 as serving
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING, TensorProto
 from proxy.codec import Decoded, example_input
-from proxy.tensors import UndecodableTensorError, set_array, to_array
+from proxy.tensors import UndecodableTensorError, rows_with_values, set_array, to_array
 
 Array = NDArray[Any]
 
@@ -71,8 +71,7 @@ class OpenRequest:
         self.names_version = spec is not None and spec.WhichOneof("version_choice") is not None
         self._tensors = decoded.message.inputs if hasattr(decoded.message, "inputs") else {}
         held = example_input(decoded.message)
-        # A shape with a zero in it may claim any number of rows; rows with values are bounded by what they claim.
-        sizes = [_first_size(proto) for proto in self._tensors.values() if all(_sizes(proto))]
+        sizes = map(rows_with_values, self._tensors.values())
         self.rows = max(sizes, default=0) if self._tensors else decoded.rows
         # As the messages have them: in a list each would be an object of its own, some hundred bytes for two.
         self._examples: Iterable[Example] = held.examples if held is not None else ()
@@ -185,14 +184,6 @@ def _serialized(proto: TensorProto, names: Collection[str]) -> _Serialized | Non
         return None
     named = any(_has(example, name) for example in examples for name in names)
     return _Serialized(proto, raw, examples) if named else None
-
-
-def _sizes(proto: TensorProto) -> list[int]:
-    return [dim.size for dim in proto.tensor_shape.dim]
-
-
-def _first_size(proto: TensorProto) -> int:
-    return next(iter(_sizes(proto)), 1)
 
 
 def _array(proto: TensorProto) -> Array:

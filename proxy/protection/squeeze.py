@@ -10,7 +10,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from defenses.input import InputChain, InvalidInputError
+from defenses.input import InputChain, InvalidInputError, row_seeds
 from defenses.input.squeezing import disagreement, softmax
 from defenses.output import OutputSpec, Semantics, SemanticsMismatchError, SemanticsUnknownError, resolve
 from protos.example_pb2 import Example
@@ -48,22 +48,22 @@ class NotSqueezableError(ValueError):
     """The request has no rows that could be squeezed."""
 
 
-def enlarge(request: OpenRequest, guard: SqueezeGuard, seeds: NDArray[np.uint64]) -> bytes:
+def enlarge(request: OpenRequest, guard: SqueezeGuard, rng: np.random.Generator) -> bytes:
     """The request's message with the squeezed copies behind the caller's own rows; the request is used up.
 
     Args:
         request: the caller's, cleaned.
         guard: the rule.
-        seeds: (copies, rows), see `defenses.input.row_seeds`.
+        rng: secret; of the rows' seeds, which are drawn under its lock.
 
     Raises:
         NotSqueezableError: it has no rows of the squeezed input, or they cannot be squeezed.
     """
     try:
         if request.tensor(guard.rule.input) is not None:
-            _enlarge_tensors(request, guard, seeds)
+            _enlarge_tensors(request, guard, rng)
         elif example_input(request.message) is not None:
-            _enlarge_examples(request, guard, seeds)
+            _enlarge_examples(request, guard, rng)
         else:
             raise NotSqueezableError
     except (InvalidInputError, UndecodableTensorError):
@@ -101,7 +101,7 @@ def refused_text(rows: list[int]) -> str:
     return f"the model's protection does not accept {'row' if len(rows) == 1 else 'rows'} {named} of the request"
 
 
-def _enlarge_tensors(request: OpenRequest, guard: SqueezeGuard, seeds: NDArray[np.uint64]) -> None:
+def _enlarge_tensors(request: OpenRequest, guard: SqueezeGuard, rng: np.random.Generator) -> None:
     tensors, rows = request.message.inputs, request.rows
     squeezed = to_array(tensors[guard.rule.input])
     if not rows or squeezed.ndim == 0 or len(squeezed) != rows:
@@ -111,21 +111,22 @@ def _enlarge_tensors(request: OpenRequest, guard: SqueezeGuard, seeds: NDArray[n
         if values.ndim == 0 or len(values) != rows:
             continue  # a setting of the whole call
         if name == guard.rule.input:
-            copies = [chain(values, own) for chain, own in zip(guard.chains, seeds, strict=True)]
+            copies = [chain(values, row_seeds(rng, rows)) for chain in guard.chains]
         else:
             copies = [values] * len(guard.chains)
         set_array(tensors[name], np.concatenate([values, *copies]))
 
 
-def _enlarge_examples(request: OpenRequest, guard: SqueezeGuard, seeds: NDArray[np.uint64]) -> None:
+def _enlarge_examples(request: OpenRequest, guard: SqueezeGuard, rng: np.random.Generator) -> None:
     held = example_input(request.message)
     if not held.examples or not all(guard.rule.input in features_of(example) for example in held.examples):
         raise NotSqueezableError
     own = list(held.examples)
-    for chain, own_seeds in zip(guard.chains, seeds, strict=True):
+    for chain in guard.chains:
+        seeds = row_seeds(rng, len(own))
         copies = [_copy(example) for example in own]
         for block in feature_blocks(copies, guard.rule.input):
-            block.replace(chain(block.values, own_seeds[: len(block.values)]))
+            block.replace(chain(block.values, seeds[: len(block.values)]))
         held.examples.extend(copies)
 
 

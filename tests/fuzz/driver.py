@@ -36,6 +36,10 @@ class HangError(Exception):
     """An input has not been read after PATIENCE."""
 
 
+class EndedError(Exception):
+    """The target's process is no more."""
+
+
 @dataclass
 class Report:
     """What a run has shown.
@@ -81,16 +85,22 @@ def fuzz(
     _read(target, pool, report)
     told(len(pool))
     pool = [data for data in pool if len(data) <= POOLED_BYTES]
-    before = resident_bytes(target.pid)
+    before = after = resident_bytes(target.pid)
     while report.inputs < inputs and time.monotonic() - began < seconds:
         made = [_made(target, rng, pool) for _ in range(min(BLOCK, inputs - report.inputs))]
-        for data in _read(target, made, report):
+        try:
+            new = _read(target, made, report)
+            after = resident_bytes(target.pid)
+        except EndedError:
+            report.findings.setdefault("the process has ended, by one of the 64 inputs up to this one", made[-1])
+            break
+        for data in new:
             if len(data) <= POOLED_BYTES:
                 pool.append(data)
                 if len(pool) > POOL:
                     del pool[rng.randrange(len(kept), len(pool))]
         told(len(made))
-    report.kept = resident_bytes(target.pid) - before
+    report.kept = after - before
     report.seconds = time.monotonic() - began
     return report
 
@@ -114,7 +124,10 @@ def _read(target: Target, block: Sequence[bytes], report: Report) -> list[bytes]
     before = resident_bytes(target.pid)
     forget_peak(target.pid)
     new = [data for data in block if _one(target, data, report)]
-    taken = peak_bytes(target.pid) - before
+    try:
+        taken = peak_bytes(target.pid) - before
+    except FileNotFoundError:
+        raise EndedError from None
     if taken <= GROWTH * SMALL_INPUT:
         report.growth = max(report.growth, taken / SMALL_INPUT)
     else:

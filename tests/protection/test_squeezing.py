@@ -6,6 +6,10 @@ import grpc
 import numpy as np
 import pytest
 
+from protos import serving_pb2 as serving
+from protos import tensor_pb2 as tensor
+from tests.calls import call
+from tests.conformance.case import PREDICT
 from tests.protection.conftest import Protect
 from tests.protection.toy import X, classify, example, predict, strings
 
@@ -56,6 +60,20 @@ def test_calls_without_the_input_and_errors_pass(protect: Protect, direct: grpc.
     with pytest.raises(grpc.RpcError) as plain:
         predict(direct, x=X[:, :2])
     assert (through.value.code(), through.value.details()) == (plain.value.code(), plain.value.details())
+
+
+@pytest.mark.parametrize("shape", [(-1, 4), (2**30, -1), (2**26,), (2**40, 0)], ids=str)
+def test_shapes_that_claim_rows_without_values(protect: Protect, direct: grpc.Channel, shape: tuple[int, ...]) -> None:
+    """Seeds are drawn for rows that there are: of those that a few bytes claim they would take gigabytes."""
+    protected = protect({"squeezing": rule()})
+    request = serving.PredictRequest(model_spec=serving.ModelSpec(name="toy"))
+    request.inputs["x"].dtype = tensor.DT_INT8
+    for size in shape:
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+    body = request.SerializeToString()
+    through, plain = (call(channel, PREDICT, body) for channel in (protected.channel, direct))
+    assert (through.code, through.details) == (plain.code, plain.details)
+    assert through.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_squeezing_and_answers_together(protect: Protect) -> None:
