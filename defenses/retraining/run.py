@@ -1,5 +1,6 @@
 """One retraining run, from the job to the candidate and its manifest."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from defenses.retraining import captured, data, manifest, model
+from defenses.retraining import captured, cluster, data, manifest, model
 from defenses.retraining.captured import Admitted
 from defenses.retraining.data import Datasets
 from defenses.retraining.job import Job
@@ -124,12 +125,15 @@ def _strategy(job: Job) -> Any:
     if job.strategy == "mirrored":
         return tf.distribute.MirroredStrategy()
     if job.strategy == "multi_worker":
+        value = os.environ.get("TF_CONFIG")
+        if (wrong := cluster.complaint(value)) is not None:
+            raise TrainingError(f"strategy: {wrong}")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except (KeyError, TypeError, ValueError) as error:
+        except tf.errors.OpError as error:
             raise TrainingError(
-                f"strategy: TF_CONFIG does not name workers and this one's task ({error}); its form is "
-                '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+                f"strategy: TensorFlow cannot join the cluster of TF_CONFIG {value!r}: {error.message}; "
+                "give this worker a free port of its machine, and start the others"
             ) from None
     return tf.distribute.get_strategy()
 

@@ -152,6 +152,18 @@ def test_what_a_publication_would_fail_by_is_told_at_once(run: Refused, publish:
     assert message in said
 
 
+@pytest.mark.parametrize(
+    "value", ["[]", '{"cluster": {"worker": ["127.0.0.1:4000"]}}', '{"cluster": {"worker": []}, "task": {}}']
+)
+def test_a_tf_config_that_names_no_worker(run: Refused, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", value)
+    code, said = run(strategy="multi_worker", training=ONCE)
+    assert code == 2
+    assert f"job.yaml: strategy: TF_CONFIG is {value!r}: " in said
+    assert said.count("\n") == 1
+    assert not (run.folder / "out").exists()
+
+
 def test_a_dry_run_leaves_the_last_run_as_it_was(run: Refused) -> None:
     out = run.folder / "out"
     out.mkdir()
