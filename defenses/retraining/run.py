@@ -78,10 +78,16 @@ def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: Non
     """Trains to the end, and writes candidate and manifest. The checkpoint stays until `finish`.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or another worker has ended.
     """
     job, loop, now = prepared.job, prepared.loop, prepared.loop.progress
-    loop.run(step_done)
+    try:
+        loop.run(step_done)
+    except (tf.errors.AbortedError, tf.errors.UnavailableError):
+        raise TrainingError(
+            "strategy: another worker of TF_CONFIG has ended, and none can train without the others; see what it said, "
+            "and start all of them again"
+        ) from None
     candidate, written = job.output / "candidate.keras", job.output / "manifest.json"
     result = Trained(
         candidate=candidate,
