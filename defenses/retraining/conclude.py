@@ -73,7 +73,7 @@ def check(job: Job, shape: tuple[int, ...]) -> str | None:
         PublishError, ScheduleError, SignatureError, SubjectError: with the remedy.
     """
     assert job.publish is not None
-    with _versions(job.publish.base, dry_run=True) as versions:
+    with versions_of(job, dry_run=True) as versions:
         folder = versions.newest()
     read_signatures(folder)
     low, high = job.model.range
@@ -88,10 +88,32 @@ def check(job: Job, shape: tuple[int, ...]) -> str | None:
     return None
 
 
+@contextmanager
+def versions_of(job: Job, dry_run: bool) -> Iterator[Versions]:
+    """The served versions, locked for this run unless it is to publish nothing. `job.publish` must be there.
+
+    To be taken before the training, so that a run that cannot publish does not train first, and held to the end.
+
+    Raises:
+        BusyError: another run publishes there.
+        PublishError: there is no such folder, or it cannot be written.
+    """
+    assert job.publish is not None
+    base = job.publish.base
+    if not base.is_dir():
+        raise PublishError(f"publish.base: there is no folder {base}; name the one that the model server watches")
+    if dry_run:  # writes nothing there, not even a lock
+        yield Versions(base)
+        return
+    with publishing(base, f"the retraining of {job.name}") as versions:
+        yield versions
+
+
 def conclude(
     job: Job,
     trained: Trained,
     rows: Datasets,
+    versions: Versions,
     *,
     dry_run: bool = False,
     deployment: Deployment | None = None,
@@ -105,6 +127,7 @@ def conclude(
         job: with sections `evaluate`, `gates` and `publish`.
         trained: what the training left.
         rows: of the job.
+        versions: of `versions_of`, with the same `dry_run`.
         dry_run: do all but publish.
         deployment: tries models behind the proxy, and learns the new benign profile.
         say: told of each step.
@@ -115,11 +138,10 @@ def conclude(
     """
     assert job.publish is not None
     training = json.loads(trained.manifest.read_text())
-    with _versions(job.publish.base, dry_run) as versions:
-        folder = versions.newest()
-        if _weights_of(folder) == training.get("weights", ""):
-            return _served_already(job, versions, folder, dry_run, _learning(job, deployment, rows))
-        return _judged_and_published(job, trained, training, rows, versions, folder, dry_run, deployment, say)
+    folder = versions.newest()
+    if _weights_of(folder) == training.get("weights", ""):
+        return _served_already(job, versions, folder, dry_run, _learning(job, deployment, rows))
+    return _judged_and_published(job, trained, training, rows, versions, folder, dry_run, deployment, say)
 
 
 def _judged_and_published(
@@ -202,17 +224,6 @@ def _served_already(job: Job, versions: Versions, folder: Path, dry_run: bool, l
         else:
             outcome += _noted(job, None if learn is None else learn(folder))
     return Conclusion(decisions, outcome, job.output / HTML, version if passed(decisions) else None, passed(decisions))
-
-
-@contextmanager
-def _versions(base: Path, dry_run: bool) -> Iterator[Versions]:
-    if not base.is_dir():
-        raise PublishError(f"publish.base: there is no folder {base}; name the one that the model server watches")
-    if dry_run:  # writes nothing there, not even a lock
-        yield Versions(base)
-        return
-    with publishing(base) as versions:
-        yield versions
 
 
 def _material(job: Job, rows: Datasets) -> Material:

@@ -32,14 +32,7 @@ def unsupported(layers: Sequence[Any]) -> str | None:
 
 
 def worst_logits(layers: Sequence[Any], x: Tensor, y: Tensor, ball: Ball) -> Tensor:
-    """An upper bound of each logit less the row's own, over the L-inf ball and the range: (B, C), 0 at the class.
-
-    Args:
-        layers: of a sequential network for which `unsupported` is None.
-        x: rows (B, ...).
-        y: their classes (B,).
-        ball: of the norm `inf`.
-    """
+    """As `bounds.worst_logits`, of the same arguments and shape, for layers for which `unsupported` here is None."""
     low = lowest = tf.maximum(x - ball.epsilon, ball.lower)
     high = highest = tf.minimum(x + ball.epsilon, ball.upper)
     steps: list[Back] = []

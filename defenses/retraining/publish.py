@@ -1,6 +1,6 @@
 """A version folder appears whole or not at all, one run at a time; and the way back.
 
-    with publishing(base) as versions:
+    with publishing(base, "the retraining of fashion") as versions:
         folder = versions.publish(write)
 
 A version is written beside the others under a name that no model server looks at, forced to the disk, and renamed.
@@ -22,6 +22,10 @@ _WITHDRAWN = ".withdrawn-"
 
 class PublishError(Exception):
     """A version that cannot be published or withdrawn; `str()` says why and the remedy."""
+
+
+class BusyError(PublishError):
+    """Another run has the folder to itself; `str()` says which one."""
 
 
 class Versions:
@@ -107,17 +111,22 @@ class Versions:
 
 
 @contextmanager
-def publishing(base: Path) -> Iterator[Versions]:
+def publishing(base: Path, run: str) -> Iterator[Versions]:
     """The versions under `base`, locked for one run. The lock goes with its process, however that ends.
 
+    Args:
+        base: the folder that a model server watches.
+        run: what others are told is publishing there.
+
     Raises:
-        PublishError: there is no such folder, it cannot be written, or another run has the lock.
+        BusyError: another run has the lock.
+        PublishError: there is no such folder, or it cannot be written.
     """
     with ExitStack() as held:
         try:
-            held.enter_context(locked(base / LOCK))
-        except LockedError:
-            raise PublishError(f"another run publishes to {base}; wait until it has ended") from None
+            held.enter_context(locked(base / LOCK, run))
+        except LockedError as error:
+            raise BusyError(f"another run publishes to {base}: {error.holder}; wait until it has ended") from None
         except OSError as error:
             raise PublishError(f"{base} cannot be published to: {error.strerror}") from None
         versions = Versions(base)

@@ -1,5 +1,6 @@
 """One retraining run, from the job to the candidate and its manifest."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from defenses.retraining import captured, data, manifest, model
+from defenses.retraining import captured, cluster, data, manifest, model
 from defenses.retraining.captured import Admitted
 from defenses.retraining.data import Datasets
 from defenses.retraining.job import Job
@@ -77,10 +78,16 @@ def train(prepared: Prepared, step_done: Callable[[int], object] = lambda _: Non
     """Trains to the end, and writes candidate and manifest. The checkpoint stays until `finish`.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or another worker has ended.
     """
     job, loop, now = prepared.job, prepared.loop, prepared.loop.progress
-    loop.run(step_done)
+    try:
+        loop.run(step_done)
+    except (tf.errors.AbortedError, tf.errors.UnavailableError):
+        raise TrainingError(
+            "strategy: another worker of TF_CONFIG has ended, and none can train without the others; see what it said, "
+            "and start all of them again"
+        ) from None
     candidate, written = job.output / "candidate.keras", job.output / "manifest.json"
     result = Trained(
         candidate=candidate,
@@ -124,12 +131,15 @@ def _strategy(job: Job) -> Any:
     if job.strategy == "mirrored":
         return tf.distribute.MirroredStrategy()
     if job.strategy == "multi_worker":
+        value = os.environ.get("TF_CONFIG")
+        if (wrong := cluster.complaint(value)) is not None:
+            raise TrainingError(f"strategy: {wrong}")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except (KeyError, TypeError, ValueError) as error:
+        except tf.errors.OpError as error:
             raise TrainingError(
-                f"strategy: TF_CONFIG does not name workers and this one's task ({error}); its form is "
-                '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+                f"strategy: TensorFlow cannot join the cluster of TF_CONFIG {value!r}: {error.message}; "
+                "give this worker a free port of its machine, and start the others"
             ) from None
     return tf.distribute.get_strategy()
 

@@ -16,6 +16,7 @@ from proxy.config.load import ConfigError, load, parse_as, text_of
 if TYPE_CHECKING:
     from defenses.retraining.data import Datasets
     from defenses.retraining.privacy import Spent
+    from defenses.retraining.publish import Versions
     from defenses.retraining.run import Prepared
     from defenses.retraining.trained import Trained
     from proxy.retrain.staging import Staging
@@ -89,12 +90,12 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
 
     from defenses.retraining import run
     from defenses.retraining.checkpoint import CheckpointError
-    from defenses.retraining.conclude import check
+    from defenses.retraining.conclude import check, versions_of
     from defenses.retraining.data import DataError
     from defenses.retraining.lock import LockedError, locked
     from defenses.retraining.loop import TrainingError
     from defenses.retraining.model import ModelError
-    from defenses.retraining.publish import PublishError
+    from defenses.retraining.publish import BusyError, PublishError
     from defenses.retraining.robustness.subject import SubjectError
     from defenses.retraining.signatures import SignatureError
 
@@ -103,9 +104,14 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
         try:
             if not dry_run and job.strategy != "multi_worker":  # whose workers share the folder
                 job.output.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(job.output / LOCK))
+                held.enter_context(locked(job.output / LOCK, f"the retraining of {job.name}"))
             prepared = run.prepare(job)
             unlike = None if job.publish is None else check(job, prepared.classifier.shape)
+            concludes = job.publish is not None and prepared.chief
+            versions = held.enter_context(versions_of(job, dry_run or not publish)) if concludes else None
+        except BusyError as error:
+            print(f"{source}: {error}", file=sys.stderr)
+            return 1
         except LockedError as error:
             print(f"{source}: output: {error}; wait until it has ended, or name another folder", file=sys.stderr)
             return 1
@@ -128,7 +134,7 @@ def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
         if unlike is not None:
             print(f"refused by the gate of signatures: {unlike}", file=sys.stderr)
             return 1
-        return 0 if dry_run else _trained(prepared, publish)
+        return 0 if dry_run else _trained(prepared, versions, publish)
 
 
 def _announce(prepared: "Prepared") -> None:
@@ -141,8 +147,8 @@ def _announce(prepared: "Prepared") -> None:
         print(f"poison in data.captured, let in by the job: {finding.who}: {finding.text}", file=sys.stderr)
 
 
-def _trained(prepared: "Prepared", publish: bool) -> int:
-    """Trains, then judges and publishes if the job says so; the exit code."""
+def _trained(prepared: "Prepared", versions: "Versions | None", publish: bool) -> int:
+    """Trains, then judges and publishes if there are versions; the exit code."""
     from tqdm import tqdm
 
     from defenses.retraining import run
@@ -164,14 +170,14 @@ def _trained(prepared: "Prepared", publish: bool) -> int:
         f"{trained.clean:.1%} clean, {trained.robust:.1%} under PGD-{job.training.check.steps}{certified}{private}\n"
         f"{trained.candidate}"
     )
-    done = _conclude(job, trained, prepared.rows, publish) if job.publish is not None and trained.chief else 0
+    done = 0 if versions is None else _conclude(job, trained, prepared.rows, versions, publish)
     if done is None:
         return 1
     run.finish(prepared)
     return done
 
 
-def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> int | None:
+def _conclude(job: Job, trained: "Trained", rows: "Datasets", versions: "Versions", publish: bool) -> int | None:
     """The exit code; None if it broke off, and can be taken up again without training anew."""
     from defenses.retraining.conclude import conclude
     from defenses.retraining.data import DataError
@@ -184,7 +190,7 @@ def _conclude(job: Job, trained: "Trained", rows: "Datasets", publish: bool) -> 
     from defenses.retraining.signatures import SignatureError
 
     try:
-        conclusion = conclude(job, trained, rows, dry_run=not publish, deployment=_deployment(job), say=print)
+        conclusion = conclude(job, trained, rows, versions, dry_run=not publish, deployment=_deployment(job), say=print)
     except (
         DataError,
         DeploymentError,

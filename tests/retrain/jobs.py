@@ -15,7 +15,7 @@ def write_job(folder: Path, **changes: Any) -> Path:
 
     Args:
         folder: for all of it.
-        changes: sections that are merged into the job's.
+        changes: sections that are merged into the job's, and values that replace them.
     """
     data = digits()
     np.savez(folder / "train.npz", x=data.train, y=data.train_labels)
@@ -44,7 +44,7 @@ def write_job(folder: Path, **changes: Any) -> Path:
         "output": str(folder / "out"),
     }
     for key, value in changes.items():
-        job[key] = {**job.get(key, {}), **value}
+        job[key] = {**job.get(key, {}), **value} if isinstance(value, dict) else value
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(job))
     return path

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from defenses.retraining.conclude import Conclusion, conclude
+from defenses.retraining.conclude import Conclusion, conclude, versions_of
 from defenses.retraining.data import Datasets, Rows
 from defenses.retraining.job import Job
 from defenses.retraining.manifest import weights_sha256
-from defenses.retraining.publish import PublishError, publishing
 from defenses.retraining.schedule import last_success
 from defenses.retraining.trained import Trained
 from tests.defenses.retraining.subjects import EPSILON, classifier, digits, save_served, trained
@@ -65,7 +64,12 @@ def rows() -> Datasets:
 def published(
     folder: Path, base: Path, robust: bool = True, dry_run: bool = False, clean_loss: float = 0.02
 ) -> Conclusion:
-    return conclude(job(folder, base, clean_loss), finished(folder, robust), rows(), dry_run=dry_run)
+    return concluded(job(folder, base, clean_loss), finished(folder, robust), dry_run)
+
+
+def concluded(wanted: Job, training: Trained, dry_run: bool = False) -> Conclusion:
+    with versions_of(wanted, dry_run) as versions:
+        return conclude(wanted, training, rows(), versions, dry_run=dry_run)
 
 
 def test_a_run_that_was_killed_after_publishing_publishes_nothing_twice(tmp_path: Path, base: Path) -> None:
@@ -99,7 +103,7 @@ def test_a_version_that_callers_fare_worse_with_is_withdrawn(
 
     monkeypatch.setattr("defenses.retraining.conclude.time.sleep", later)
     watched = job(tmp_path, base, watch={"metrics": str(metrics)}, clean_loss=0.1)
-    conclusion = conclude(watched, finished(tmp_path, True), rows())
+    conclusion = concluded(watched, finished(tmp_path, True))
     assert conclusion.outcome == f"Refused by live metrics; {base / '1'} stays."
     assert conclusion.decisions[-1].reason == "40.0% of 100 calls failed, and 0.0% before."
     assert sorted(path.name for path in base.iterdir()) == [".retraining.lock", ".withdrawn-2", "1"]
@@ -109,7 +113,7 @@ def test_a_version_that_callers_fare_worse_with_is_withdrawn(
 
 def test_what_cannot_be_noted_undoes_nothing_and_is_told(tmp_path: Path, base: Path) -> None:
     unwritable = job(tmp_path, base, pushgateway="http://127.0.0.1:9", clean_loss=0.1)
-    conclusion = conclude(unwritable, finished(tmp_path, True), rows())
+    conclusion = concluded(unwritable, finished(tmp_path, True))
     assert conclusion.passed
     assert (base / "2").is_dir()
     assert "Yet the Pushgateway http://127.0.0.1:9 did not take it: " in conclusion.report.read_text()
@@ -117,10 +121,8 @@ def test_what_cannot_be_noted_undoes_nothing_and_is_told(tmp_path: Path, base: P
 
 def test_poison_that_a_job_let_in_is_in_the_report_and_on_the_card(tmp_path: Path, base: Path) -> None:
     findings = [{"who": "caller <mallory>", "text": "9 of 10 labels differ"}]
-    conclusion = conclude(
-        job(tmp_path, base, clean_loss=0.1),
-        finished(tmp_path, True, captured={"rows": 10, "findings": findings}),
-        rows(),
+    conclusion = concluded(
+        job(tmp_path, base, clean_loss=0.1), finished(tmp_path, True, captured={"rows": 10, "findings": findings})
     )
     page = conclusion.report.read_text()
     assert "10 reviewed rows of callers were trained on" in page
@@ -144,8 +146,3 @@ def test_what_a_gate_refuses_is_reported_and_not_published(tmp_path: Path, base:
     assert conclusion.outcome == f"Refused by robust accuracy; {base / '1'} stays."
     assert [path.name for path in base.iterdir() if path.name.isdigit()] == ["1"]
     assert "refused" in conclusion.report.read_text()
-
-
-def test_a_run_beside_another_is_told_so(tmp_path: Path, base: Path) -> None:
-    with publishing(base), pytest.raises(PublishError, match="another run publishes"):
-        published(tmp_path, base)

@@ -1,5 +1,6 @@
 """What the command refuses: exit 1 and a sentence, before or after training, and the served folder stays as it was."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ tf = pytest.importorskip("tensorflow", reason="the extra retrain is not installe
 pytest.importorskip("art.attacks.evasion", reason="the extra retrain is not installed")
 
 from defenses.retraining.lock import locked  # noqa: E402
-from defenses.retraining.publish import publishing  # noqa: E402
+from defenses.retraining.publish import BusyError, publishing  # noqa: E402
 from proxy.__main__ import main  # noqa: E402
 from tests.defenses.retraining.subjects import digits  # noqa: E402
 from tests.retrain.jobs import write_job  # noqa: E402
@@ -125,15 +126,44 @@ def test_poison(run: Refused) -> None:
 
 def test_another_run_goes_on(run: Refused) -> None:
     (run.folder / "out").mkdir()
-    with locked(run.folder / "out" / ".lock"):
+    with locked(run.folder / "out" / ".lock", "a test"):
         code, said = run(training=ONCE)
     assert code == 1
-    assert "/out/.lock is locked by another run; wait until it has ended, or name another folder" in said
-    with publishing(run.folder / "served"):
+    assert f"/out/.lock is locked by a test, process {os.getpid()} on " in said
+    assert "; wait until it has ended, or name another folder" in said
+    with publishing(run.folder / "served", "a test"):
         code, said = run(training=ONCE)
         assert code == 1
-        assert "another run publishes to " in said
-        assert "The candidate is kept: the same command takes up here, without training again" in said
+        assert f"job.yaml: another run publishes to {run.folder}/served: a test, process {os.getpid()} on " in said
+        assert not (run.folder / "out" / "metrics.jsonl").exists(), "it is told before the training"
+        code, said = run("--dry-run", training=ONCE)
+        assert code == 0, "it publishes nothing"
+
+
+def test_the_served_folder_is_this_run_s_from_before_the_training(
+    run: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from defenses.retraining import run as runs
+
+    found = list[str]()
+
+    def looked(prepared: Any, step_done: Any) -> Any:
+        found.append((run.folder / "served" / ".retraining.lock").read_text())
+        with pytest.raises(BusyError), publishing(run.folder / "served", "a test"):
+            pass
+        return train(prepared, step_done)
+
+    train = runs.train
+    monkeypatch.setattr(runs, "train", looked)
+    code, _ = run(model=_factory("fresh", shape=[8, 8, 1]), training={**ONCE, **HARDLY})
+    assert code == 1, "a gate refuses it"
+    assert found[0].startswith(f"the retraining of digits, process {os.getpid()} on ")
+
+
+def test_what_publishes_nothing_leaves_no_lock(run: Refused) -> None:
+    code, _ = run("--no-publish", model=_factory("fresh", shape=[8, 8, 1]), training={**ONCE, **HARDLY})
+    assert code == 1, "a gate refuses it"
+    assert [path.name for path in (run.folder / "served").iterdir()] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +180,18 @@ def test_what_a_publication_would_fail_by_is_told_at_once(run: Refused, publish:
     code, said = run("--dry-run", publish=given, training=ONCE)
     assert code == 2
     assert message in said
+
+
+@pytest.mark.parametrize(
+    "value", ["[]", '{"cluster": {"worker": ["127.0.0.1:4000"]}}', '{"cluster": {"worker": []}, "task": {}}']
+)
+def test_a_tf_config_that_names_no_worker(run: Refused, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", value)
+    code, said = run(strategy="multi_worker", training=ONCE)
+    assert code == 2
+    assert f"job.yaml: strategy: TF_CONFIG is {value!r}: " in said
+    assert said.count("\n") == 1
+    assert not (run.folder / "out").exists()
 
 
 def test_a_dry_run_leaves_the_last_run_as_it_was(run: Refused) -> None:

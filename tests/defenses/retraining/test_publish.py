@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from defenses.retraining.publish import PublishError, publishing
+from defenses.retraining.publish import BusyError, PublishError, publishing
 
 
 def model(folder: Path) -> None:
@@ -21,7 +21,7 @@ def model(folder: Path) -> None:
 def test_the_next_version_after_the_highest_number(tmp_path: Path) -> None:
     for name in ("2", "10", "notes"):
         (tmp_path / name).mkdir()
-    with publishing(tmp_path) as versions:
+    with publishing(tmp_path, "a test") as versions:
         assert versions.publish(model) == tmp_path / "11"
         assert versions.newest() == tmp_path / "11"
     assert (tmp_path / "11" / "variables" / "data").stat().st_size == 1000
@@ -41,7 +41,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
         model(folder)
         raise RuntimeError("half way")
 
-    with publishing(tmp_path) as versions:
+    with publishing(tmp_path, "a test") as versions:
         with pytest.raises(RuntimeError, match="half way"):
             versions.publish(broken)
         with pytest.raises(PublishError, match=r"without a saved_model\.pb"):
@@ -51,9 +51,13 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_two_runs_never_publish_at_once(tmp_path: Path) -> None:
-    with publishing(tmp_path), pytest.raises(PublishError, match="another run publishes"), publishing(tmp_path):
-        pass
-    with publishing(tmp_path) as versions:
+    holder = rf"the retraining of m, process {os.getpid()} on \S+, since 20\S+Z; wait until it has ended$"
+    with publishing(tmp_path, "the retraining of m"):
+        said = rf"^another run publishes to {tmp_path}: {holder}"
+        with pytest.raises(BusyError, match=said), publishing(tmp_path, "another"):
+            pass
+    assert (tmp_path / ".retraining.lock").read_text() == "", "nobody has it"
+    with publishing(tmp_path, "a test") as versions:
         assert versions.publish(model).name == "1"
 
 
@@ -66,7 +70,7 @@ def write(folder):
     (folder / "saved_model.pb").write_bytes(b"half")
     print("writing", flush=True)
     time.sleep(60)
-with publishing(Path(sys.argv[1])) as versions:
+with publishing(Path(sys.argv[1]), "a run") as versions:
     versions.publish(write)
 """
 
@@ -78,7 +82,7 @@ def test_a_run_that_is_killed_leaves_no_version_and_no_lock(tmp_path: Path) -> N
         assert [path.name for path in tmp_path.iterdir() if path.name.isdigit()] == []
         process.send_signal(signal.SIGKILL)
         process.wait()
-    with publishing(tmp_path) as versions:
+    with publishing(tmp_path, "a test") as versions:
         assert versions.publish(model) == tmp_path / "1"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".retraining.lock", "1"]
 
@@ -102,14 +106,14 @@ def test_a_version_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as watcher:
         assert watcher.stdout is not None
         watcher.stdout.readline()
-        with publishing(tmp_path) as versions:
+        with publishing(tmp_path, "a test") as versions:
             for _ in range(20):
                 versions.publish(write)
         assert watcher.wait(60) == 0
 
 
 def test_a_withdrawn_version_gives_way_and_its_number_is_not_used_again(tmp_path: Path) -> None:
-    with publishing(tmp_path) as versions:
+    with publishing(tmp_path, "a test") as versions:
         versions.publish(model)
         with pytest.raises(PublishError, match="nothing to go back to"):
             versions.withdraw(1)
@@ -123,7 +127,10 @@ def test_a_withdrawn_version_gives_way_and_its_number_is_not_used_again(tmp_path
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="cannot be published to"), publishing(tmp_path / "no"):
+    with pytest.raises(PublishError, match="cannot be published to"), publishing(tmp_path / "no", "a test"):
         pass
-    with publishing(tmp_path) as versions, pytest.raises(PublishError, match="has no version with a saved_model"):
+    with (
+        publishing(tmp_path, "a test") as versions,
+        pytest.raises(PublishError, match="has no version with a saved_model"),
+    ):
         versions.newest()
