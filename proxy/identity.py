@@ -81,6 +81,7 @@ class Identifier:
 
     Attributes:
         stripped_headers: lower-case names of the headers that the upstream must not see.
+        reads_certificates: whether the properties of a connection can name a caller.
     """
 
     def __init__(self, config: Identity, keys: KeyFile | None) -> None:
@@ -101,6 +102,7 @@ class Identifier:
         self._sources = tuple(named_by[source] for source in config.order)
         self._unnamed = _unnamed(config)
         self.stripped_headers = _stripped(config)
+        self.reads_certificates = "mtls" in config.order
 
     def identify(self, metadata: Metadata, peer: str, auth_context: AuthContext) -> Caller:
         """The caller of one call.

@@ -103,8 +103,9 @@ class Pipeline:
         Raises:
             Rejection: the proxy's own answer; nothing was forwarded.
         """
-        caller = call.caller = self._identify(context)
-        metadata = self._metadata(context)
+        headers = context.invocation_metadata() or ()
+        caller = call.caller = self._identify(headers, context)
+        metadata = forwarded(headers, self._identifier.stripped_headers)
         decoded = self._decode(call, body)
         self._detection.refuse_blocked(caller, call.model)
         if call.path not in INFERENCE:
@@ -139,23 +140,23 @@ class Pipeline:
         Raises:
             Rejection: as `answer`.
         """
-        caller = call.caller = self._identify(context)
+        headers = context.invocation_metadata() or ()
+        caller = call.caller = self._identify(headers, context)
+        metadata = forwarded(headers, self._identifier.stripped_headers)
         self._detection.refuse_blocked(caller, "")
         release = await self._limiter.admit(caller, "", 0, 0)
         try:
             left = self._seconds_left(context)
-            stream = await self._upstream.stream(call.path, requests, self._metadata(context), left)
+            stream = await self._upstream.stream(call.path, requests, metadata, left)
         except BaseException:
             release()
             raise
         stream.add_done_callback(lambda _: release())
         return stream
 
-    def _identify(self, context: Context) -> Caller:
-        return self._identifier.identify(context.invocation_metadata() or (), context.peer(), context.auth_context())
-
-    def _metadata(self, context: Context) -> Metadata:
-        return forwarded(context.invocation_metadata() or (), self._identifier.stripped_headers)
+    def _identify(self, headers: Metadata, context: Context) -> Caller:
+        connection = context.auth_context() if self._identifier.reads_certificates else {}
+        return self._identifier.identify(headers, context.peer(), connection)
 
     def _decode(self, call: Call, body: bytes) -> Decoded | None:
         decoded = decode(call.path, body)
