@@ -32,7 +32,7 @@ test: lint types check-protos services  ## everything that must hold before a ch
 RETRAINING := tests/defenses/retraining tests/retrain tests/quarantine
 
 test-retraining: $(VENV)/.dev  ## the tests of retraining, some minutes more
-	@$(BIN)/pytest -q -rs --numprocesses 2 --dist loadfile $(RETRAINING)
+	@$(BIN)/pytest -q -rs --numprocesses 3 --dist loadfile $(RETRAINING)
 
 fuzz: $(VENV)/.dev  ## 100,000 mutated inputs for whatever reads others' bytes; FUZZ="--inputs N --target NAME" for others (about an hour)
 	@nice -n 15 $(BIN)/python -m tests.fuzz $(FUZZ)

@@ -35,7 +35,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.digests)
 
-    def __getitem__(self, rows: slice) -> "Features":
+    def __getitem__(self, rows: slice | list[int]) -> "Features":
         return Features(self.digests[rows], self.fingerprints[rows], self.embeddings[rows])
 
 

@@ -82,13 +82,17 @@ class Extractor:
         """
         used = {name: values for name, values in sorted(inputs.items()) if values.ndim and len(values) == rows}
         used = {name: values for name, values in used.items() if values.size}
+        if sum(map(_columns, used.values())) > MAX_COLUMNS:
+            raise ValueError(f"{len(used)} inputs are more than can be looked at; name those that count")
+        if any(values.dtype == object for values in used.values()):
+            firsts, alike = _distinct(used)
+            if len(firsts) < rows:
+                return self({name: values[firsts] for name, values in used.items()}, len(firsts))[alike]
         made = Features(
             np.zeros(rows, dtype=np.uint64),
             np.zeros((rows, FINGERPRINT), dtype=np.uint64),
             np.zeros((rows, DIMENSIONS), dtype=np.float32),
         )
-        if sum(map(_columns, used.values())) > MAX_COLUMNS:
-            raise ValueError(f"{len(used)} inputs are more than can be looked at; name those that count")
         together = max(1, TOGETHER_BYTES // max(1, sum(map(_row_bytes, used.values()))))
         for begin in range(0, rows, together):
             part = slice(begin, begin + together)
@@ -181,6 +185,22 @@ class Extractor:
 
     def _hash(self, what: bytes) -> bytes:
         return blake2b(what, key=self._salt[:64], digest_size=8).digest()
+
+
+def _distinct(inputs: Mapping[str, Array]) -> tuple[list[int], list[int]]:
+    """The first of each kind of row, and each row's kind: a few bytes may repeat a long text thousands of times."""
+    columns = [
+        map(tuple, flat.tolist()) if flat.dtype == object else map(bytes, np.ascontiguousarray(flat))
+        for flat in (values.reshape(len(values), -1) for values in inputs.values())
+    ]
+    kinds: dict[tuple[Any, ...], int] = {}
+    firsts, alike = list[int](), list[int]()
+    for at, row in enumerate(zip(*columns, strict=True)):
+        kind = kinds.setdefault(row, len(firsts))
+        if kind == len(firsts):
+            firsts.append(at)
+        alike.append(kind)
+    return firsts, alike
 
 
 def _row_bytes(values: Array) -> int:

@@ -72,6 +72,22 @@ def test_texts_that_say_nearly_the_same_are_near() -> None:
     assert shared(found.fingerprints[0], found.fingerprints[1]) > shared(found.fingerprints[0], found.fingerprints[2])
 
 
+def test_rows_that_repeat_have_the_features_of_one() -> None:
+    kinds = np.random.default_rng(4).integers(0, 3, 50).tolist()
+    texts, numbers = np.empty((50, 2), dtype=object), np.zeros((50, 2), dtype=np.float32)
+    for at, kind in enumerate(kinds):
+        texts[at] = [b"first of %d, in so many words that windows fit" % (kind // 2), "second"]
+        numbers[at] = kind  # the last two kinds differ in this alone
+    extract = Extractor(SALT)
+    found = extract({"text": texts, "numbers": numbers}, 50)
+    for at in range(50):
+        alone = extract({"text": texts[at : at + 1], "numbers": numbers[at : at + 1]}, 1)
+        assert found.digests[at] == alone.digests[0]
+        assert found.fingerprints[at].tolist() == alone.fingerprints[0].tolist()
+        np.testing.assert_allclose(found.embeddings[at], alone.embeddings[0], atol=1e-6)
+    assert len(set(found.digests.tolist())) == 3
+
+
 def test_scaling_keeps_a_large_unit_from_drowning_the_others() -> None:
     rng = np.random.default_rng(2)
     rows = np.stack([rng.normal(0, 1, 500), rng.normal(5e6, 1e6, 500), np.full(500, 3.0)], axis=1).astype(np.float32)
