@@ -80,6 +80,7 @@ async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = N
     """
     app = web.Application(middlewares=[_plain_errors], client_max_size=1024)
     app.on_response_prepare.append(_dress)
+    _check_expectations(app.router)
     access = shown.access
     app.router.add_get("/metrics", _metrics(shown.registry))
     app.router.add_get("/healthz", _healthz)
@@ -104,6 +105,18 @@ async def start_admin(address: str, shown: Shown, tls: ssl.SSLContext | None = N
     except OSError:
         await runner.cleanup()
         raise
+
+
+def _check_expectations(router: web.UrlDispatcher) -> None:
+    """Refuses an Expect header that aiohttp fails to repeat in its own refusal, before any handler runs."""
+    resolve = router.resolve
+
+    async def checked(request: web.Request) -> web.UrlMappingMatchInfo:
+        if not request.headers.get("Expect", "").isascii():
+            raise web.HTTPExpectationFailed(text="417: only 100-continue can be expected")
+        return await resolve(request)
+
+    router.resolve = checked  # type: ignore[method-assign]
 
 
 async def _listen(runner: web.AppRunner, address: str, tls: ssl.SSLContext | None) -> str:
