@@ -212,6 +212,12 @@ def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
     from_content = proto.tensor_content and elements
     values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
     _refuse_repeating(len(values), elements, _POINTER)
+    if values and (elements - len(values)) * len(values[-1]) > max(
+        REPEATED_BYTES, REPEATED_TIMES * sum(map(len, values))
+    ):
+        raise UndecodableTensorError(
+            f"a text of {len(values[-1])} bytes stands for {elements - len(values)} more; send them"
+        )
     array = np.empty(elements, dtype=object)
     array[: len(values)] = values[:elements]
     array[len(values) :] = values[-1] if values else b""
