@@ -4,8 +4,8 @@
 
 Processor time is the least of many rounds, or of the process alone, so that what else the machine does moves it little.
 What the detectors take against the length of their history: `python -m benchmarks.detection_cost.memory`. Linux only
-(memory is read from /proc); `redis` and `workers` start a redis-server, and `workers` needs
-h2load.
+(memory is read from /proc); `redis` and `workers` start a redis-server;
+`workers` needs h2load.
 """
 
 import argparse
