@@ -65,7 +65,7 @@ class Expectations(BaseModel):
         """From a file. Raises UsageError."""
         try:
             value = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise UsageError(f"--expect: {path} cannot be read: {error}") from None
         if not isinstance(value, dict) or not value:
             raise UsageError(f"--expect: {path} holds no expectation; write one as `evasion: {{found: all}}`")

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from proxy.config.hashed import End, Moment, Sha256
-from proxy.config.load import ConfigError
+from proxy.config.load import ConfigError, tree
 from proxy.fingerprint import fingerprint
 
 MAX_FILE_BYTES = 4 * 2**20
@@ -26,9 +26,6 @@ _MAX_PROBLEMS = 20
 
 _PREFIX_BYTES = 8
 _NO_KEY = bytes(32)
-
-# libyaml's parser is tenfold faster; PyYAML's own takes its place where the wheel was built without.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _owner(value: object) -> object:
@@ -170,13 +167,7 @@ def compose(text: str, source: str) -> yaml.SequenceNode | None:
     Raises:
         ConfigError: it is not YAML, or not a list.
     """
-    try:
-        root = yaml.compose(text, Loader=_LOADER)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
+    root = tree(text, source)
     if root is None or (isinstance(root, yaml.ScalarNode) and root.value == ""):
         return None
     if not isinstance(root, yaml.SequenceNode):

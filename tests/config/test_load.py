@@ -15,6 +15,8 @@ BAD = [
     ("upstream", "a mapping is expected"),
     ("upstream: [a:1", "not valid YAML"),
     ("upstream: a:1\n\tlisten: {}", "f:2: not valid YAML"),
+    ("upstream: a:1\nmodels: " + "[" * 1000 + "]" * 1000, "f:2: lists and mappings nest more than 64 deep"),
+    ("- " * 50_000, "f:1: lists and mappings nest more than 64 deep"),
     ("listen: {grpc: '0.0.0.0:1'}", "f:1: upstream: is required; add it"),
     ("upstream: a:1\nupstream: b:2", "f:2: upstream: the key stands twice (first on line 1); keep one"),
     (
