@@ -1,6 +1,7 @@
 """The long run: many inputs for every target, each target in a process of its own, a table at the end."""
 
 import argparse
+import gc
 import json
 import logging
 import subprocess
@@ -49,6 +50,8 @@ def _one(name: str, arguments: argparse.Namespace) -> Report:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     with TARGETS[name]() as target, tqdm(total=arguments.inputs, desc=f"{name:9}", unit=" inputs") as bar:
+        gc.collect()
+        gc.freeze()  # the driver collects before it weighs an input: not all that was imported, each time
         report = fuzz(target, arguments.inputs, arguments.seed, bar.update, arguments.seconds)
     save(report, arguments.out.parent / "fuzz" / name)
     return report

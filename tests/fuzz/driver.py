@@ -164,19 +164,19 @@ def _run(target: Target, data: bytes, report: Report) -> tuple[str, float]:
 
 def _weigh(target: Target, data: bytes, report: Report) -> None:
     """Reads an input again for its memory. What a process keeps for later looks like growth, but once only."""
-    taken = None
+    growth = float("inf")
     for _ in range(AGAIN):
         gc.collect()
         before = resident_bytes(target.pid)
         forget_peak(target.pid)
         _run(target, data, report)
-        now = max(0, peak_bytes(target.pid) - before)
-        taken = now if taken is None else min(taken, now)
-    assert taken is not None
-    growth = taken / max(len(data), SMALL_INPUT)
+        taken = max(0, peak_bytes(target.pid) - before)
+        growth = min(growth, taken / max(len(data), SMALL_INPUT))
+        if growth <= min(report.growth, GROWTH):
+            return
     report.growth = max(report.growth, growth)
     if growth > GROWTH:
-        report.findings.setdefault(f"takes {taken} bytes of memory for {len(data)}", data)
+        report.findings.setdefault(f"takes {growth:.0f} times its size in memory, for {len(data)} bytes", data)
 
 
 @contextlib.contextmanager
