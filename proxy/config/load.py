@@ -131,7 +131,8 @@ def tree(text: str, source: str) -> yaml.Node | None:
         return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f":{mark.line + 1}" if mark else ""
+        last = len(text.splitlines()) or 1  # libyaml finds the end on the line after it
+        where = f":{min(mark.line + 1, last)}" if mark else ""
         raise ConfigError(f"{source}{where}: not valid YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None

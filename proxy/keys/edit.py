@@ -42,8 +42,13 @@ def with_record(text: str, fields: Mapping[str, str], source: str) -> str:
         raise ConfigError(f"{source}: keys can be added to a list in block style only, one that begins with `- `")
     before = (text if text == "" or text.endswith("\n") else text + "\n") or _HEADER
     after = before + textwrap.indent(block, " " * (0 if root is None else root.start_mark.column))
+    unfit = ConfigError(f"{source}: no key can be added after the list's end; remove what follows it")
+    try:
+        compose(after, source)
+    except ConfigError:
+        raise unfit from None
     if len(parse_keys(after, source)) != len(parse_keys(text, source)) + 1:
-        raise ConfigError(f"{source}: no key can be added after the list's end; remove what follows it")
+        raise unfit
     return after
 
 

@@ -220,7 +220,7 @@ def _fields(node: yaml.Node) -> Iterator[tuple[str, str | None]]:
         if name.value in seen:
             raise ValueError(f"{name.value}: stands twice; keep one")
         seen.add(name.value)
-        null = value.style is None and value.value in ("", "~", "null")
+        null = not value.style and value.value in ("", "~", "null")
         yield str(name.value), None if null else str(value.value)
 
 
