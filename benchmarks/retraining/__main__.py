@@ -3,8 +3,8 @@
     python -m benchmarks.retraining --minutes 30
 
 Everything is kept under build/retraining: what was interrupted goes on where it was, method by method, and what is done
-is not done again. Writes build/bench-retraining.json. Without --minutes, each method trains for half an hour, and is
-attacked for some minutes.
+is not done again. Writes bench-retraining.json and bench-retraining.png into build/. Without --minutes, each method
+trains for half an hour, and is attacked for some minutes.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.retraining import report
 from benchmarks.retraining.methods import EPSILON, METHODS, network
 from defenses.retraining import run
 from defenses.retraining.evaluation import Material, Plan, evaluate
@@ -57,7 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         folder = work / name.lower().replace(", ", "-").replace(" ", "-")
         results[name] = _result(name, folder, rows, images, asked)
         _written(asked, images, results)
-    print("\n".join(_table(asked, images, results)))
+    title = f"{images.name}, L-inf {EPSILON:g}, {asked.minutes:g} minutes of training each, {asked.rows:,} test images"
+    report.plot(title, results, asked.out / "bench-retraining.png")
+    print("\n" + report.markdown(title, EFFORTS[asked.effort].pgd, results))
 
 
 def _result(name: str, folder: Path, rows: Path, images: Dataset, asked: argparse.Namespace) -> dict[str, Any]:
@@ -154,23 +157,6 @@ def _written(asked: argparse.Namespace, images: Dataset, results: dict[str, Any]
         "methods": results,
     }
     (asked.out / "bench-retraining.json").write_text(json.dumps(figures, indent=1) + "\n")
-
-
-def _table(asked: argparse.Namespace, images: Dataset, results: dict[str, Any]) -> list[str]:
-    plan = EFFORTS[asked.effort]
-    lines = [
-        "",
-        f"{images.name}, L-inf {EPSILON:g}, {asked.minutes:g} minutes of training each, {asked.rows:,} test images",
-        "",
-        f"| | clean | under {plan.pgd} | and the ensemble | certified (validation) | epochs |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, result in results.items():
-        shares = (f"{result[key]['value']:.1%}" for key in ("clean", "pgd", "ensemble"))
-        certified = "" if result["certified"] is None else f"{result['certified']:.1%}"
-        lines.append(f"| {name} | {' | '.join(shares)} | {certified} | {result['epochs']} |")
-    lines += [f"\n{name}: {sign}" for name, result in results.items() for sign in result["contradictions"]]
-    return lines
 
 
 if __name__ == "__main__":
