@@ -122,6 +122,11 @@ class Job(Section):
             raise ValueError(
                 f"epsilon starts at {self.epsilon.start}, above its value {self.epsilon.value}; lower the start"
             )
+        if self.epsilon.ramp_epochs > self.training.epochs:
+            raise ValueError(
+                f"epsilon grows over {self.epsilon.ramp_epochs:g} epochs and training has {self.training.epochs}: it "
+                "would never be reached; lower epsilon.ramp_epochs"
+            )
         return self
 
     @property

@@ -172,7 +172,7 @@ class Loop:
         now, check = self.progress, self._job.training.check
         with self._stepper.averaged():
             self.checked = self._measure()
-            robust = self.checked["certified" if self._certify else "robust"]
+            robust = self.checked["robust"]
             fell = isinstance(self._job.method, recipes.FgsmRs) and robust < now.best_robust - self._job.method.guard
             if robust > now.best_robust or self._ramping():
                 now.best_robust, now.best_step, now.unimproved = robust, now.step, 0

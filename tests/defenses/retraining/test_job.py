@@ -40,6 +40,7 @@ def test_a_short_job_has_its_defaults() -> None:
         ({"method": {"kind": "ibp"}, "norm": "2"}, "interval bounds are for `norm: inf`"),
         ({"epsilon": {"value": 8}}, "epsilon 8.0 is larger than the inputs' range [0.0, 1.0]"),
         ({"epsilon": {"value": 0.1, "start": 0.2}}, "lower the start"),
+        ({"epsilon": {"value": 0.1, "ramp_epochs": 99}}, "it would never be reached; lower epsilon.ramp_epochs"),
         ({"epsilon": {"value": 0}}, "epsilon.value: input should be greater than 0"),
         ({"model": {"gives": "logits"}}, "give either `file` (a .keras file) or `factory`"),
         ({"model": {"factory": "no colon", "gives": "logits"}}, "model.factory"),
