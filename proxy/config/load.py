@@ -6,10 +6,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -26,6 +26,10 @@ MAX_DEPTH = 64
 """Lists and mappings within each other: libyaml's composer calls itself for each, and a deep text ends the process."""
 MAX_INTEGER_BITS = 1024
 """Python writes no larger numbers than of about 14,000 bits in messages; floats end here."""
+MAX_PROBLEMS = 50
+"""Of those that a text has, told one by one."""
+_CONSIDERED = 1000
+"""Of those that pydantic finds: some only follow from others."""
 
 # libyaml's parser is tenfold faster; PyYAML's own takes its place where the wheel was built without.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -42,18 +46,23 @@ class _TooManyError(Exception):
     """There are more values than there may be."""
 
 
+class _Problem(NamedTuple):
+    line: int
+    path: KeyPath
+    text: str
+
+
 @dataclass
 class _Reader:
-    """Plain values of a YAML tree with the line of each, problems collected so that one run shows them all."""
+    """Plain values of a YAML tree, and problems with their lines, collected so that one run shows them all."""
 
     environment: Mapping[str, str]
-    lines: dict[KeyPath, int] = field(default_factory=dict)
-    problems: list[tuple[KeyPath, str]] = field(default_factory=list)
+    problems: list[_Problem] = field(default_factory=list)
+    more: int = 0
     most: int = 0
     values: int = 0
 
     def read(self, node: yaml.Node, path: KeyPath = ()) -> Any:
-        self.lines[path] = node.start_mark.line + 1
         self.values += 1
         if self.values > self.most:
             raise _TooManyError
@@ -65,52 +74,60 @@ class _Reader:
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
+        lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             at = (*path, key)
             if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
-                self.lines[at] = key_node.start_mark.line + 1
-                self.problems.append((at, "only plain keys are understood; write the settings out"))
+                self._problem(key_node, at, "only plain keys are understood; write the settings out")
             elif key in values:
-                first = self.lines[at]
-                self.lines[at] = key_node.start_mark.line + 1
-                self.problems.append((at, f"the key stands twice (first on line {first}); keep one"))
+                self._problem(key_node, at, f"the key stands twice (first on line {lines[key]}); keep one")
             else:
+                lines[key] = _line(key_node)
                 values[key] = self.read(value_node, at)
-                self.lines[at] = key_node.start_mark.line + 1
         return values
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
         text = str(node.value)
-        expanded = _VARIABLE.sub(lambda match: self._variable(match, path), text)
+        expanded = _VARIABLE.sub(lambda match: self._variable(match, node, path), text)
         if expanded == text:
             try:
                 found = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
             except Exception:  # PyYAML raises anything for a text that its tag does not fit
                 found = None
-                self.problems.append(
-                    (path, f"{text!r:.80} with the tag {node.tag:.80} is not a plain value; remove the tag")
+                self._problem(
+                    node, path, f"{text!r:.80} with the tag {node.tag:.80} is not a plain value; remove the tag"
                 )
             if isinstance(found, int) and found.bit_length() > MAX_INTEGER_BITS:
-                self.problems.append(
-                    (path, f"{text:.20}... is a number larger than any that is meant; write a smaller one")
+                self._problem(
+                    node, path, f"{text:.20}... is a number larger than any that is meant; write a smaller one"
                 )
                 return None
             return found
         return expanded
 
-    def _variable(self, match: re.Match[str], path: KeyPath) -> str:
+    def _variable(self, match: re.Match[str], node: yaml.Node, path: KeyPath) -> str:
         if match[1] == "${":
             return "${"
         name, default = match[2], match[4]
         value = self.environment.get(name)
         if value is None or (value == "" and default is not None):
             if default is None:
-                self.problems.append(
-                    (path, f"the environment variable {name} is not set; set it or write ${{{name}:-default}}")
+                self._problem(
+                    node, path, f"the environment variable {name} is not set; set it or write ${{{name}:-default}}"
                 )
             return default or ""
         return value
+
+    def _problem(self, node: yaml.Node, path: KeyPath, text: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(_Problem(_line(node), path, text))
+        else:
+            self.more += 1
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
 
 
 def tree(text: str, source: str) -> yaml.Node | None:
@@ -162,22 +179,36 @@ def parse_as(
     """
     if len(text) > MAX_FILE_BYTES:
         raise ConfigError(f"{source}: {len(text)} characters are more than a configuration may have ({MAX_FILE_BYTES})")
+    values, problems, more = _read(text, environment, source, hint)
+    if not problems:
+        try:
+            return form.model_validate(values)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_context=False)
+        found, more = _problems(wrong[:_CONSIDERED], keys), max(0, len(wrong) - _CONSIDERED)
+        more += max(0, len(found) - MAX_PROBLEMS)
+        wrong.clear()
+        # The lines are looked up in a second tree: to keep the first would double what a large text takes.
+        root = tree(text, source)
+        problems = [_Problem(_line_at(root, path), path, told) for path, told in found[:MAX_PROBLEMS]]
+    told = [f"{source}:{line}: {_name(path)}{text}" for line, path, text in problems]
+    raise ConfigError("\n".join(told + ([f"{source}: and {more} problems more"] if more else [])))
+
+
+def _read(
+    text: str, environment: Mapping[str, str], source: str, hint: str
+) -> tuple[dict[str, Any], list[_Problem], int]:
+    """The values in a text, its problems, and how many more there are."""
     root = tree(text, source)
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{source}: a mapping is expected; {hint}")
     reader = _Reader(environment, most=max(MIN_VALUES, len(text)))
     try:
-        values = reader.read(root)
+        return reader.read(root), reader.problems, reader.more
     except _TooManyError:
         raise ConfigError(f"{source}: its aliases make more than {reader.most} values of it; write fewer") from None
     except RecursionError:
         raise ConfigError(f"{source}: an alias refers to itself or the nesting is too deep") from None
-    if not reader.problems:
-        try:
-            return form.model_validate(values)
-        except ValidationError as error:
-            reader.problems += _problems(error, keys)
-    raise ConfigError("\n".join(_line(source, reader.lines, path, text) for path, text in reader.problems))
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -213,9 +244,9 @@ _UNNAMED = ("tagged-union[", "constrained-")
 """What pydantic calls a member of a union that has no name of its own."""
 
 
-def _problems(error: ValidationError, keys: str) -> list[tuple[KeyPath, str]]:
+def _problems(wrong: Sequence[Any], keys: str) -> list[tuple[KeyPath, str]]:
     """Without those that only follow from a problem further in (a list is too short because its one item is wrong)."""
-    found = [_problem(details, keys) for details in error.errors(include_url=False)]
+    found = [_problem(details, keys) for details in wrong]
     inner = {path[:n] for path, _ in found for n in range(len(path))}
     return [(path, text) for path, text in found if path not in inner] or found
 
@@ -232,10 +263,24 @@ def _problem(error: Any, keys: str) -> tuple[KeyPath, str]:
     return path, f"{message[0].lower()}{message[1:]}, not {value!r:.80}"
 
 
-def _line(source: str, lines: Mapping[KeyPath, int], path: KeyPath, text: str) -> str:
-    at = path
-    while at and at not in lines:
-        at = at[:-1]
+def _line_at(root: yaml.Node | None, path: KeyPath) -> int:
+    """The line of a key or an item, or of the innermost of what it is in that there is."""
+    node, line = root, 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            inner = next(((key, value) for key, value in node.value if str(key.value) == part), None)
+            if inner is None:
+                break
+            line, node = _line(inner[0]), inner[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = _line(node)
+        else:
+            break
+    return line
+
+
+def _name(path: KeyPath) -> str:
     named = (part for part in path if not str(part).startswith(_UNNAMED))
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named).lstrip(".")
-    return f"{source}:{lines.get(at, 1)}: {name + ': ' if name else ''}{text}"
+    return f"{name}: " if name else ""

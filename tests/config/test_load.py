@@ -137,6 +137,19 @@ def test_all_problems_are_told_at_once() -> None:
     assert [line.split(": ")[0] for line in str(error.value).splitlines()] == ["f:1", "f:2", "f:3"]
 
 
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [("upstream: a:1\n" + "x: 1\n" * 200, 149), ("upstream: a:1\n" + "".join(f"x{n}: 1\n" for n in range(2000)), 1950)],
+    ids=["in the text", "in the values"],
+)
+def test_of_very_many_problems_the_first_are_told(text: str, more: int) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text, {}, "f")
+    *told, last = str(error.value).splitlines()
+    assert len(told) == 50
+    assert last == f"f: and {more} problems more"
+
+
 def test_upstream_alone_is_enough() -> None:
     config = parse("upstream: localhost:8500", {})
     assert config.upstream.targets == ("localhost:8500",)
