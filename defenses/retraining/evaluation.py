@@ -191,7 +191,7 @@ def evaluate(
     record(plan.pgd, adversarial)
     white_box = [FGSM, SHORT, LONG, plan.pgd]
     black_box: list[str] = []
-    for name in ensemble.names(scores.shape[1], rows.ndim == 4):
+    for name in ensemble.names(scores.shape[1], rows.shape[1:], plan.norm):
         right[name] = _ensemble(name, subject, material, plan, rng, _all(list(right.values())))
         (black_box if name == ensemble.SQUARE else white_box).append(name)
         say(f"{subject.name}: {right[name].mean():.1%} right under {name} and all before")

@@ -70,7 +70,7 @@ class Staging:
         left = np.flatnonzero(evaluation.robust)
         own = np.sort(rng.choice(left, min(self._settings.rows, len(left)), replace=False))
         found = evaluation.robust.copy()
-        images = ensemble.SQUARE in ensemble.names(int(labels.max()) + 1, rows.ndim == 4)
+        images = ensemble.SQUARE in ensemble.names(int(labels.max()) + 1, rows.shape[1:], evaluation.plan.norm)
         try:
             with self._served(folder) as upstream, self._proxied(upstream) as address:
                 clean = self._right(address, rows, labels)

@@ -4,8 +4,11 @@ Each attack gets the rows that all before it left right: APGD on the cross-entro
 ratio, Square, which needs no gradient. AutoAttack's FAB is not among ART's; robustbench's numbers are so not its own.
 """
 
+import hashlib
+import math
+import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from defenses.retraining.robustness.gradients import Norm
-from defenses.retraining.robustness.subject import Labels, Rows, Subject
+from defenses.retraining.robustness.subject import Labels, Rows, Scores, Subject
 
 STEP_SHARE = 2.0
 """The first step of APGD in radii, as its paper has it; it is halved from there."""
@@ -80,15 +83,39 @@ def attack(
             found = _square(subject, rows, labels, epsilon, norm, effort)
         else:
             found = _apgd(name, subject, rows, labels, epsilon, norm, effort)
-    return np.asarray(found, np.float32)
+    found = np.asarray(found, np.float32)
+    broken = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)), keepdims=True)
+    return np.where(broken, rows, found)  # or a number that is none would count as a success
 
+
+_FIRST_SQUARE = 0.8
+"""Share of the image that Square's first square has (Andriushchenko et al. 2020, arXiv 1912.00049)."""
+_TILES = 5
+"""Of an image's side, with which ART's Square begins in L2."""
 
 APGD_CE, APGD_DLR, SQUARE = "APGD-CE", "APGD-DLR", "Square"
 
 
-def names(classes: int, image: bool) -> list[str]:
-    """The attacks that fit: the ratio needs a third class, and Square an image."""
-    return [APGD_CE, *([APGD_DLR] if classes >= 3 else []), *([SQUARE] if image else [])]
+def names(classes: int, shape: tuple[int, ...], norm: Norm = "inf") -> list[str]:
+    """The attacks that fit: the ratio needs a third class, and Square an image that its squares fit into.
+
+    Args:
+        classes: that the model knows.
+        shape: of a row.
+        norm: of the radius.
+    """
+    return [APGD_CE, *([APGD_DLR] if classes >= 3 else []), *([SQUARE] if _squares_fit(shape, norm) else [])]
+
+
+def _squares_fit(shape: tuple[int, ...], norm: Norm) -> bool:
+    """Whether ART's Square works: its first square is smaller than the image, and its L2 tiles are two pixels wide."""
+    if len(shape) != 3:
+        return False
+    height, width, _ = shape
+    side = round(math.sqrt(_FIRST_SQUARE * height * width))
+    if norm == "2":
+        side = max(side, 3) | 1
+    return side < min(height, width) and (norm == "inf" or min(height, width) >= 2 * _TILES)
 
 
 class _Loss:
@@ -151,20 +178,46 @@ def _square(subject: Subject, rows: Rows, labels: Labels, epsilon: float, norm: 
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork
 
     classes = subject.scores(rows[:1]).shape[1]
+    scores = _Remembered(subject.scores, 2 * len(rows))
     classifier = BlackBoxClassifierNeuralNetwork(
-        subject.scores, rows.shape[1:], classes, channels_first=False, clip_values=(subject.low, subject.high)
+        scores, rows.shape[1:], classes, channels_first=False, clip_values=(subject.low, subject.high)
     )
     square = SquareAttack(
         classifier,
         norm=_norm(norm),
         eps=epsilon,
         max_iter=effort.queries,
-        p_init=0.8,
+        p_init=_FIRST_SQUARE,
         nb_restarts=1,
         batch_size=256,
         verbose=False,
     )
     return np.asarray(square.generate(rows, _one_hot(labels, classes)))
+
+
+class _Remembered:
+    """Scores of rows; those that were asked for lately are not asked for again. Square wants each row's three times.
+
+    Args:
+        scores: of rows (n, ...).
+        most: scores that are remembered for certain; twice as many may be.
+    """
+
+    def __init__(self, scores: Callable[[Rows], Scores], most: int) -> None:
+        self._scores, self._most = scores, most
+        self._late: dict[bytes, Any] = {}
+        self._before: dict[bytes, Any] = {}
+
+    def __call__(self, rows: Rows) -> Scores:
+        keys = [hashlib.blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(rows)]
+        found = [self._late.get(key, self._before.get(key)) for key in keys]
+        new = [at for at, known in enumerate(found) if known is None]
+        for at, score in zip(new, self._scores(rows[new]) if new else (), strict=True):
+            found[at] = score
+        if len(self._late) > self._most:
+            self._before, self._late = self._late, {}
+        self._late.update(zip(keys, found, strict=True))
+        return np.asarray(found, np.float32)
 
 
 class _Model:
@@ -192,10 +245,13 @@ def _norm(norm: Norm) -> float:
 
 @contextmanager
 def _seeded(rng: np.random.Generator) -> Iterator[None]:
-    """ART draws from numpy's global generator; what others drew from it is put back."""
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
+    """ART draws from the global generators of numpy and Python; what others drew from them is put back."""
+    before, own = np.random.get_state(), random.getstate()  # noqa: NPY002
+    seed = int(rng.integers(2**32))
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
     try:
         yield
     finally:
         np.random.set_state(before)  # noqa: NPY002
+        random.setstate(own)

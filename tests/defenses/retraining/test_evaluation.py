@@ -1,10 +1,12 @@
 """A plainly trained model against a hardened one, on real rows: evaluation, gates and report of one pair."""
 
 import json
+import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from defenses.retraining.card import card_of, markdown
 from defenses.retraining.evaluation import CLEAN, FGSM, Evaluation, Material, Plan, evaluate
 from defenses.retraining.gates import Decision, judge, passed
 from defenses.retraining.report import write_report
+from defenses.retraining.robustness import ensemble
 from defenses.retraining.robustness.ensemble import Effort
 from defenses.retraining.robustness.subject import Subject, of_classifier
 from defenses.retraining.signatures import Signature, Tensor
@@ -70,6 +73,65 @@ def test_hardening_shows_and_attacks_agree(served: Evaluation, hardened: Evaluat
         assert each.captured.rows == 20
         assert sum(own[CLEAN].rows for own in each.per_class().values()) == ROWS
     assert hardened.right["transfer"].mean() >= hardened.robust.mean()
+
+
+@pytest.mark.parametrize("norm", ["inf", "2"])
+def test_square_asks_for_a_row_once_and_repeats_itself(norm: Literal["inf", "2"]) -> None:
+    rng = np.random.default_rng(0)
+    rows, weights = rng.uniform(0, 1, (12, 12, 12, 1)).astype(np.float32), rng.normal(size=(144, 3)).astype(np.float32)
+    asked, radius = list[bytes](), 0.3 if norm == "inf" else 4.0
+
+    def logits(part: Any) -> Any:
+        asked.extend(row.tobytes() for row in part.numpy())
+        return part.numpy().reshape(-1, 144) @ weights
+
+    subject, random_before = Subject("linear", logits), random.getstate()
+    labels = subject.scores(rows).argmax(axis=1)
+    effort, found = Effort(queries=100), []
+    for _ in range(2):
+        asked.clear()
+        found.append(
+            ensemble.attack(
+                ensemble.SQUARE, subject, rows, labels, radius, np.random.default_rng(1), norm=norm, effort=effort
+            )
+        )
+        assert len(asked) < 1.1 * len(set(asked))
+    assert (found[0] == found[1]).all()
+    assert random.getstate() == random_before
+    assert not subject.right(found[0], labels).all()
+    moved = (found[0] - rows).reshape(12, -1)
+    assert (np.abs(moved).max() if norm == "inf" else np.linalg.norm(moved, axis=1).max()) <= radius + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("norm", "fits", "too_small"),
+    [
+        ("inf", [(5, 5), (8, 8), (9, 10), (28, 28)], [(3, 3), (4, 4), (10, 28), (28, 10)]),
+        ("2", [(10, 10), (12, 12), (28, 28)], [(8, 8), (9, 9), (11, 11), (13, 13), (10, 28)]),
+    ],
+)
+def test_square_is_for_images_that_its_squares_fit_into(
+    norm: Literal["inf", "2"], fits: list[tuple[int, int]], too_small: list[tuple[int, int]]
+) -> None:
+    def logits(part: Any) -> Any:
+        return part.numpy().reshape(len(part), -1)[:, :2]
+
+    for size in fits:
+        assert ensemble.SQUARE in ensemble.names(2, (*size, 3), norm)
+        rows = np.random.default_rng(0).uniform(0.4, 0.6, (2, *size, 3)).astype(np.float32)
+        found = ensemble.attack(
+            ensemble.SQUARE,
+            Subject("two pixels", logits),
+            rows,
+            np.zeros(2, int),
+            0.1,
+            np.random.default_rng(1),
+            norm=norm,
+            effort=Effort(queries=3),
+        )
+        assert np.isfinite(found).all()
+    for size in too_small:
+        assert ensemble.SQUARE not in ensemble.names(2, (*size, 3), norm)
 
 
 def test_the_same_seed_gives_the_same_result(plain: Subject) -> None:
