@@ -134,7 +134,7 @@ def _job(name: str, folder: Path, rows: Path, side: int, epochs: int, checks: bo
                 "gives": "logits",
             },
             "data": {"train": {"kind": "npz", "file": str(rows)}, "validation": VALIDATION},
-            "epsilon": {"value": EPSILON, "ramp_epochs": ramp},
+            "epsilon": {"value": EPSILON * asked.pop("radius", 1.0), "ramp_epochs": ramp},
             "training": {
                 "epochs": epochs,
                 "batch": BATCH,
