@@ -5,7 +5,7 @@ cut off. A changed tensor goes back in the encoding that it came in, so that nob
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,24 @@ def to_array(proto: TensorProto) -> Array:
     else:
         stored = _fill(_values(proto, kind), _elements(shape))
     return _from_stored(stored, proto.dtype).reshape(shape)
+
+
+def refuse_repeating(protos: Collection[TensorProto]) -> None:
+    """To be called before arrays of several tensors are made: what one may repeat, many may not each.
+
+    Raises:
+        UndecodableTensorError: together they are larger than REPEATED_BYTES, and REPEATED_TIMES what was sent of them.
+    """
+    if len(protos) < 2:
+        return
+    size = sum(_claimed(proto) for proto in protos)
+    if size > REPEATED_BYTES and size > REPEATED_TIMES * (sent := sum(proto.ByteSize() for proto in protos)):
+        raise UndecodableTensorError(f"{sent} bytes are sent for tensors of {size}; send all values")
+
+
+def _claimed(proto: TensorProto) -> int:
+    dtype = NUMPY_DTYPES.get(proto.dtype)
+    return 0 if dtype is None else max(0, math.prod(dim.size for dim in proto.tensor_shape.dim)) * dtype.itemsize
 
 
 def rows_with_values(proto: TensorProto) -> int:

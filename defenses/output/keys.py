@@ -7,7 +7,7 @@ number of rows. Keys of a quantised row (`step`) give near-duplicates within a c
 straddle a boundary; what is left over is what near-duplicate detection and row budgets are for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b, shake_128
 from typing import Any
 
@@ -47,7 +47,7 @@ def row_keys(rows: Sequence[bytes], secret: bytes, context: str = "") -> NDArray
 
 
 def row_bytes(inputs: Mapping[str, NDArray[Any]], rows: int, step: float | None = None) -> list[bytes]:
-    """What identifies each of a request's `rows`, however it was encoded and whatever order its inputs came in.
+    """Digests that identify each of a request's `rows`, however it was encoded and in whatever order its inputs came.
 
     An input whose first axis is not the batch's (a scalar setting, say) belongs to every row. Minus zero counts as
     zero and all NaN as one. With `step` (in the inputs' own unit) floats count as the nearest multiple of it; integers
@@ -58,17 +58,22 @@ def row_bytes(inputs: Mapping[str, NDArray[Any]], rows: int, step: float | None 
     """
     if step is not None and not 0.0 < step < float("inf"):
         raise ValueError(f"step is {step}; it has to be a positive number, in the unit of the input")
-    shared = blake2b(digest_size=16)  # what all rows have in common, which each of them would hold else
-    parts: list[Iterator[bytes]] = []
+    shared = blake2b(digest_size=32)
+    batched = []
     for name, values in sorted(inputs.items()):
-        batched = values.ndim > 0 and values.shape[0] == rows
-        shared.update(_framed(repr((name, values.dtype.name, values.shape[batched:])).encode()))
-        if batched:
-            parts.append(_each(values, step))
+        of_rows = values.ndim > 0 and values.shape[0] == rows
+        shared.update(_framed(repr((name, values.dtype.name, values.shape[of_rows:])).encode()))
+        if of_rows:
+            batched.append(values)
         else:
             shared.update(_framed(_canonical(values, step)))
-    head = shared.digest()
-    return [head + b"".join(row) for row in zip(*parts, strict=True)] if parts else [head] * rows
+    found = []
+    for at in range(rows):
+        state = shared.copy()
+        for values in batched:
+            state.update(_canonical(values[at : at + 1], step))
+        found.append(state.digest())
+    return found
 
 
 def position_keys(keys: NDArray[np.uint64], positions: int) -> NDArray[np.uint64]:
@@ -101,11 +106,6 @@ def _expand(purpose: bytes, keys: NDArray[np.uint64], dtype: str, count: int) ->
 
 def _framed(data: bytes) -> bytes:
     return len(data).to_bytes(8, "little") + data
-
-
-def _each(batch: NDArray[Any], step: float | None) -> Iterator[bytes]:
-    """Row by row, so that not all of them are held at once beside what becomes of them."""
-    return (_canonical(batch[at : at + 1], step) for at in range(len(batch)))
 
 
 def _canonical(values: NDArray[Any], step: float | None) -> bytes:

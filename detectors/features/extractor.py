@@ -175,11 +175,12 @@ class Extractor:
 
     def _digests(self, inputs: Mapping[str, Array], made: Hashes) -> None:
         keyed = blake2b(key=self._salt[:64], digest_size=8)
-        raws = [(b"%d:%s%%d:" % (len(name), name.encode()), _raw(values)) for name, values in inputs.items()]
+        raws = [(b"%d:%s" % (len(name), name.encode()), _raw(values)) for name, values in inputs.items()]
         for at in range(len(made)):
             digest = keyed.copy()
             for header, raw in raws:
-                digest.update(header % len(raw[at]))
+                digest.update(header)
+                digest.update(b"%d:" % len(raw[at]))
                 digest.update(raw[at])
             made[at] = int.from_bytes(digest.digest(), "little")
 

@@ -74,12 +74,14 @@ class Observed(NamedTuple):
         lost: rows that became none, by reason.
         encoded: themselves (`wire`), if others are to see them; empty if there are none.
         seen: what came of them, if the detectors saw them at once.
+        problem: a defect of ours that a call has brought out; its rows are among the lost.
     """
 
     rows: int
     lost: Mapping[str, int]
     encoded: bytes = b""
     seen: Seen | None = None
+    problem: str = ""
 
 
 @dataclass(slots=True)
@@ -94,13 +96,27 @@ class _Model:
     def observe(self, sightings: Sequence[Sighting], own: bool) -> Observed:
         started = time.perf_counter()
         lost: Counter[str] = Counter()
-        found = observations(
-            sightings, self.extractor, self.recipe.settings, lambda reason, rows: lost.update({reason: rows})
-        )
+        problem = ""
+        try:
+            found = self._observations(sightings, lost)
+        except Exception:  # by one call, which must not hide those beside it
+            problem = traceback.format_exc(limit=-3)
+            lost.clear()
+            found = []
+            for each in sightings:
+                try:
+                    found += self._observations([each], lost)
+                except Exception:
+                    lost["request"] += max(1, each.rows)
         encoded = encode(found) if found and not own else b""
         self.looked += time.perf_counter() - started
         rows = sum(each.rows for each in found)
-        return Observed(rows, dict(lost), encoded, self.see(found) if found and own else None)
+        return Observed(rows, dict(lost), encoded, self.see(found) if found and own else None, problem)
+
+    def _observations(self, sightings: Sequence[Sighting], lost: Counter[str]) -> list[Observation]:
+        return observations(
+            sightings, self.extractor, self.recipe.settings, lambda reason, rows: lost.update({reason: rows})
+        )
 
     def see(self, batch: Sequence[Observation]) -> Seen:
         started, looked = time.perf_counter(), self.looked

@@ -240,6 +240,8 @@ class Feed:
             for name, made in observed.items():
                 for reason, rows in made.lost.items():
                     self._metrics.lost(name, reason, rows)
+                if made.problem:
+                    event(log, logging.ERROR, "call left unobserved", model=name, problem=made.problem)
                 if made.seen is not None:
                     self._conclude(Entry(name, "own", now, made.rows, watched[name].engine), made.seen)
         except (EndedError, FailedError):

@@ -12,7 +12,7 @@ from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
 from proxy.protection.requests import OpenRequest, features_of
-from proxy.tensors import UndecodableTensorError, to_array
+from proxy.tensors import UndecodableTensorError, refuse_repeating, to_array
 
 Array = NDArray[Any]
 
@@ -38,6 +38,10 @@ def tensors(message: Any, wanted: Collection[str]) -> tuple[dict[str, Array], in
     """`usable`, quicker, of a Predict request whose inputs are all plain numbers; None if that takes a closer look."""
     found, sizes = {}, [0]
     held = message.inputs
+    try:
+        refuse_repeating(held.values())
+    except UndecodableTensorError:
+        return None
     for name in held:
         proto = held[name]
         sizes.append(proto.tensor_shape.dim[0].size if proto.tensor_shape.dim else 1)
@@ -68,14 +72,15 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
     examples = list(request.all_examples)
     if examples:
         return _features(request, examples, wanted), len(examples)
+    held = getattr(decoded.message, "inputs", {})
+    protos = {name: proto for name, proto in held.items() if not wanted or name in wanted}
+    refuse_repeating(protos.values())
     found = {}
-    for name in getattr(decoded.message, "inputs", ()):
-        proto = request.tensor(name)
-        if proto is not None and (not wanted or name in wanted):
-            try:
-                found[name] = to_array(proto)
-            except UndecodableTensorError:  # of a type without a numpy form
-                found[name] = _whole(proto.SerializeToString(deterministic=True), request.rows)
+    for name, proto in protos.items():
+        try:
+            found[name] = to_array(proto)
+        except UndecodableTensorError:  # of a type without a numpy form
+            found[name] = _whole(proto.SerializeToString(deterministic=True), request.rows)
     return found, request.rows
 
 

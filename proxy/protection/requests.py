@@ -7,7 +7,6 @@ MultiInference carry, and that a Predict input may hold serialized.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from protos import serving_pb2 as serving
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING, TensorProto
 from proxy.codec import Decoded, example_input
-from proxy.tensors import UndecodableTensorError, rows_with_values, set_array, to_array
+from proxy.tensors import UndecodableTensorError, refuse_repeating, rows_with_values, set_array, to_array
 
 Array = NDArray[Any]
 
@@ -122,14 +121,13 @@ class OpenRequest:
         if self._tensors and not self._serialized:
             wanted = {key: proto for key, proto in self._tensors.items() if names is None or key in names}
             try:
+                refuse_repeating(wanted.values())
                 arrays = {key: to_array(proto) for key, proto in wanted.items()}
-            except UndecodableTensorError:  # of a type without a numpy form
+            except UndecodableTensorError:
                 return [b"".join(wanted[key].SerializeToString(deterministic=True) for key in sorted(wanted))]
             return row_bytes(arrays, self.rows, step) if self.rows else []
         shared = _arrays(self.context, names) if self.context is not None else {}
-        # Digests, since every row would hold all of a shared context.
-        rows = (row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples)
-        digests = (blake2b(row, digest_size=32).digest() for row in rows)
+        digests = (row_bytes(shared | _arrays(example, names), 1, step)[0] for example in self.all_examples)
         held: dict[bytes, bytes] = {}
         return [held.setdefault(digest, digest) for digest in digests]  # rows of nothing are all alike: one is enough
 

@@ -18,7 +18,7 @@ from proxy.codec import example_input
 from proxy.config.protection import Squeezing
 from proxy.protection.replies import OpenReply, Scores, Tensor
 from proxy.protection.requests import OpenRequest, feature_blocks, features_of
-from proxy.tensors import UndecodableTensorError, set_array, to_array
+from proxy.tensors import UndecodableTensorError, refuse_repeating, set_array, to_array
 
 Array = NDArray[Any]
 _NAMED_ROWS = 10
@@ -103,6 +103,7 @@ def refused_text(rows: list[int]) -> str:
 
 def _enlarge_tensors(request: OpenRequest, guard: SqueezeGuard, rng: np.random.Generator) -> None:
     tensors, rows = request.message.inputs, request.rows
+    refuse_repeating(tensors.values())
     squeezed = to_array(tensors[guard.rule.input])
     if not rows or squeezed.ndim == 0 or len(squeezed) != rows:
         raise NotSqueezableError

@@ -1,6 +1,7 @@
 """What is made of many calls at once is what would have been made of each."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors.features import Extractor
-from detectors.observation import NO_CLASS, Observation
+from detectors.observation import NO_CLASS, Features, Observation
+from detectors.profile import Profile
 from protos import serving_pb2 as serving
 from proxy.config.detection import Detection
+from proxy.detection.engines import Engines, Recipe
 from proxy.detection.sightings import MAX_ROWS, Sighting, observations
 from tests.protection.toy import SERVICE, example, predict_request, proto, strings
 
@@ -74,6 +77,29 @@ def test_what_cannot_be_read_is_counted_and_spoils_nothing_else() -> None:
     found, lost = seen(no_request, good, no_rows, no_reply, good)
     assert [each.rows for each in found] == [2, 2]
     assert lost == {"request": 2, "reply": 2}
+
+
+class _Fragile(Extractor):
+    def __call__(self, inputs: Mapping[str, NDArray[Any]], rows: int) -> Features:
+        if any((values == 13).any() for values in inputs.values()):
+            raise TypeError("a defect")
+        return super().__call__(inputs, rows)
+
+
+def test_a_call_that_brings_out_a_defect_costs_its_own_rows_and_is_told() -> None:
+    engines = Engines()
+    profile = Profile("m", b"0123456789abcdef")
+    engines.take("m", Recipe(SETTINGS, profile, 1))
+    engines._models["m"].extractor = _Fragile(profile.salt)
+    good, bad = (
+        sighting(predict_request(x=np.full((2, 4), value, np.float32)).SerializeToString(), predicted(2, 3, 0), 2)
+        for value in (1, 13)
+    )
+    observed = engines.observe([good, bad, good], own=True)["m"]
+    assert (observed.rows, observed.lost) == (4, {"request": 2})
+    assert "a defect" in observed.problem
+    assert observed.seen is not None
+    assert engines.observe([good], own=True)["m"].problem == ""
 
 
 def test_rows_beyond_the_bound_are_counted() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from protos import tensor_pb2 as tensor
 from protos.tensor_pb2 import TensorProto, TensorShapeProto
-from proxy.tensors import NUMPY_DTYPES, UndecodableTensorError, set_array, to_array
+from proxy.tensors import NUMPY_DTYPES, UndecodableTensorError, refuse_repeating, set_array, to_array
 
 _FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 _INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -163,3 +163,21 @@ def test_a_large_array_may_repeat_its_last_value_a_few_times() -> None:
     shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=160_000)])
     found = to_array(TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=shape, float_val=range(10_000)))
     assert found[[0, 9_999, 10_000, -1]].tolist() == [0, 9_999, 9_999, 9_999]
+
+
+def _repeating(number: int, values: int, size: int) -> list[TensorProto]:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size)])
+    return [TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=shape, float_val=[1.0] * values) for _ in range(number)]
+
+
+def test_many_tensors_together_repeat_no_more_than_one_may() -> None:
+    for each in _repeating(8, 1, 60_000):
+        assert len(to_array(each)) == 60_000
+    refuse_repeating(_repeating(1, 1, 60_000))
+    refuse_repeating(_repeating(8, 1, 8_000))
+    refuse_repeating(_repeating(8, 4_000, 60_000))
+    refuse_repeating([])
+    with pytest.raises(UndecodableTensorError, match="send all values"):
+        refuse_repeating(_repeating(8, 1, 60_000))
+    with pytest.raises(UndecodableTensorError, match="send all values"):
+        refuse_repeating(_repeating(300, 1, 300))

@@ -156,18 +156,23 @@ def answer(path: str, body: bytes) -> Reply:
     if method == "GetModelMetadata":
         known = decoded is not None and decoded.model == "known"
         return _ok(_metadata()) if known else Reply(grpc.StatusCode.NOT_FOUND, UPSTREAM + "no such model")
+    return answer_of_rows(path, body, None if decoded is None else decoded.rows)
+
+
+def answer_of_rows(path: str, body: bytes, rows: int | None) -> Reply:
+    """The same for an inference request of so many rows, without parsing it; None if it cannot be parsed."""
     kind = blake2b(body, digest_size=1).digest()[0]
-    if decoded is None or kind < 8:
+    if rows is None or kind < 8:
         return Reply(grpc.StatusCode.INVALID_ARGUMENT, UPSTREAM + "no")
     if kind < 16:
         return Reply((grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)[kind % 2], UPSTREAM + "broken")
     if kind < 24:
         return Reply(grpc.StatusCode.OK, body=body[: kind % 4 + 8])
-    rows = min(decoded.rows, _MAX_ROWS) + (kind < 32)
+    rows = min(rows, _MAX_ROWS) + (kind < 32)
     values = np.random.default_rng(kind).dirichlet(np.ones(CLASSES), rows).astype(np.float32)
     if kind < 40:
         values[: rows // 2 + 1] = (np.nan, np.inf, -1.0, 7.0)
-    return _ok(_rows(method, values))
+    return _ok(_rows(path.rpartition("/")[2], values))
 
 
 def _ok(message: Message) -> Reply:

@@ -18,7 +18,7 @@ from proxy.metrics import ProtectionMetrics
 from proxy.protection import GuardTable, Protection
 from proxy.signatures import SignatureTable
 from proxy.upstream import Reply
-from tests.fuzz.targets.calls import Calls, answer, parted
+from tests.fuzz.targets.calls import Calls, answer, answer_of_rows, parted
 from tests.fuzz.targets.decoder import BUDGET
 from tests.fuzz.targets.everything import models
 
@@ -62,7 +62,7 @@ class Defenses(Calls):
             return _refused(rejection)
         assert self._detection is not None
         lost: list[str] = []
-        own = answer(path, body)
+        own = answer_of_rows(path, body, decoded.rows)
         if own.code is grpc.StatusCode.OK:
             call = Sighting(
                 *(0.0, _CALLER.id, (_CALLER.group,), decoded.model, "", path),
@@ -73,8 +73,8 @@ class Defenses(Calls):
         return f"{reply.code.name}{', ' + lost[0] + ' lost' if lost else ''}"
 
     async def _answered(self, path: str, body: bytes, decoded: Decoded) -> Reply:
-        async def forward(asked: bytes) -> Reply:
-            return answer(path, asked)
+        async def forward(asked: bytes) -> Reply:  # to another process, whose memory is not ours
+            return answer_of_rows(path, asked, decoded.rows)
 
         guards = self._guards.of(decoded.model, _CALLER)
         if not guards.protects:
