@@ -30,6 +30,8 @@ ATTACKING = 0.1
 SQUARE, STEP = 3, 0.3
 """Pixels and change of the squares that the attack tries, as the Square attack (Andriushchenko et al. 2020) does."""
 ROWS = 5000
+BATCH = 8
+"""Rows of a benign call at the most: as many as fill the detectors' tables in the first part of an hour."""
 DEADLINE = 5.0
 CONNECTIONS = 8
 
@@ -103,11 +105,10 @@ class Callers:
 
     def _benign(self) -> tuple[bytes, str]:
         at = (self._count // 10 + int(self._rng.integers(max(1, self._callers // 10)))) % self._callers
-        row = self._rows[self._rng.integers(ROWS)]
-        noise = self._rng.normal(0, 0.1, row.shape).astype(np.float32)
-        return predict(
-            LOAD.name, (row + noise)[np.newaxis].clip(0, 1)
-        ), f"10.{at // 62500}.{at // 250 % 250}.{at % 250}"
+        rows = self._rows[self._rng.integers(ROWS, size=self._rng.integers(1, BATCH + 1))]
+        noise = self._rng.normal(0, 0.1, rows.shape).astype(np.float32)
+        caller = f"10.{at // 62500}.{at // 250 % 250}.{at % 250}"
+        return predict(LOAD.name, (rows + noise).clip(0, 1)), caller
 
     def told(self) -> dict[str, object]:
         """What happened since the last time."""
