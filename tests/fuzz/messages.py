@@ -56,10 +56,11 @@ def mutated_message(
     except DecodeError:
         return mutated(data, rng, others, tokens)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        part = rng.choice(list(_parts(message)))
         try:
+            part = rng.choice(list(_parts(message)))
             rng.choice(_MUTATIONS)(part, rng, tokens)
-        except (ValueError, TypeError, DecodeError):  # what a field does not take
+        # What a field does not take. Where a message grows deeper than protobuf reads, it says so a call too late.
+        except (ValueError, TypeError, DecodeError):
             continue
     made = _deep(message, rng) if rng.random() < 0.1 else bytes(message.SerializeToString())
     if rng.random() < 0.2:
