@@ -108,7 +108,7 @@ def refuse_repeating(protos: Collection[TensorProto]) -> None:
         return
     size = sum(_claimed(proto) for proto in protos)
     if size > REPEATED_BYTES and size > REPEATED_TIMES * (sent := sum(proto.ByteSize() for proto in protos)):
-        raise UndecodableTensorError(f"{sent} bytes are sent for tensors of {size}; send all values")
+        raise UndecodableTensorError(f"{sent} bytes are sent for tensors that take far more; send all values")
 
 
 def _claimed(proto: TensorProto) -> int:

@@ -181,3 +181,6 @@ def test_many_tensors_together_repeat_no_more_than_one_may() -> None:
         refuse_repeating(_repeating(8, 1, 60_000))
     with pytest.raises(UndecodableTensorError, match="send all values"):
         refuse_repeating(_repeating(300, 1, 300))
+    large = TensorShapeProto(dim=[TensorShapeProto.Dim(size=2**63 - 1)] * 300)
+    with pytest.raises(UndecodableTensorError, match="send all values"):
+        refuse_repeating([TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=large)] * 2)
