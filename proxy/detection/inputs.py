@@ -1,6 +1,7 @@
 """A decoded request as batch-first arrays by input, whatever method it is of."""
 
 from collections.abc import Collection
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
 from proxy.protection.requests import OpenRequest, features_of
-from proxy.tensors import UndecodableTensorError, refuse_repeating, to_array
+from proxy.tensors import REPEATED_BYTES, REPEATED_TIMES, UndecodableTensorError, refuse_repeating, to_array
 
 Array = NDArray[Any]
 
@@ -100,25 +101,33 @@ def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) ->
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:
-    every = [*examples, request.context] if request.context is not None else examples
+    context = request.context
+    every = [*examples, context] if context is not None else examples
     names = set(wanted) or {name for example in every for name in features_of(example)}
-    return {name: _feature(examples, request.context, name) for name in sorted(names)}
+    repeated = 0 if context is None else len(examples) * context.ByteSize()
+    spread = repeated <= REPEATED_BYTES or repeated <= REPEATED_TIMES * request.message.ByteSize()
+    return {name: _feature(examples, context, name, spread) for name in sorted(names)}
 
 
-def _feature(examples: list[Example], context: Example | None, name: str) -> Array:
+def _feature(examples: list[Example], context: Example | None, name: str, spread: bool) -> Array:
     """(rows, values) if all rows have as many of one kind, else what each row has, as bytes.
 
-    What a row lacks, it has from the shared context (tensorflow_serving/apis/input.proto).
+    What a row lacks, it has from the shared context (tensorflow_serving/apis/input.proto): a digest of it where rows
+    would have far more of it, together, than was sent (`spread`).
     """
-    found = [_own(example, name) or (_own(context, name) if context is not None else None) for example in examples]
+    shared = _own(context, name) if context is not None else None
+    found = [_own(example, name) or shared for example in examples]
     kinds = {None if each is None else each.WhichOneof("kind") for each in found}
     kind = kinds.pop()
-    if not kinds and kind is not None:
-        lists = [list(getattr(each, kind).value) for each in found]
+    if not kinds and kind is not None and (spread or not any(each is shared for each in found)):
+        own = [] if shared is None else list(getattr(shared, kind).value)
+        lists = [own if each is shared else list(getattr(each, kind).value) for each in found]
         if len({len(values) for values in lists}) == 1:
             return np.array(lists, dtype=_KINDS[kind])
+    raw = b"" if shared is None else shared.SerializeToString(deterministic=True)
+    raw = raw if spread or not raw else blake2b(raw, digest_size=16).digest()
     made = np.empty(len(examples), dtype=object)
-    made[:] = [b"" if each is None else each.SerializeToString(deterministic=True) for each in found]
+    made[:] = [raw if each is None or each is shared else each.SerializeToString(deterministic=True) for each in found]
     return made
 
 

@@ -44,6 +44,25 @@ def test_examples_their_shared_context_and_ragged_features() -> None:
     np.testing.assert_array_equal(opened("Classify", request)[0]["x"], [[1, 2, 3, 4], [5, 6, 7, 8], [0, 0, 0, 1]])
 
 
+def test_rows_have_a_digest_of_a_context_that_would_make_far_more_of_them() -> None:
+    request = serving.ClassificationRequest()
+    held = request.input.example_list_with_context
+    for _ in range(500):
+        held.examples.add()
+    held.examples[0].CopyFrom(example([1.0] * 2000))
+    held.context.CopyFrom(example([0.5] * 2000))
+    found, rows = opened("Classify", request)
+    assert rows == 500
+    own, *shared = found["x"].tolist()
+    assert len(own) > 8000
+    assert set(map(len, shared)) == {16}
+    assert len(set(shared)) == 1
+    held.context.CopyFrom(example([0.25] * 2000))
+    assert opened("Classify", request)[0]["x"].tolist()[1] != shared[0]
+    del held.examples[20:]
+    np.testing.assert_array_equal(opened("Classify", request)[0]["x"][[0, 1, 19], 7], [1, 0.25, 0.25])
+
+
 def test_serialized_examples_are_opened_for_a_feature_that_is_named() -> None:
     packed = strings(*(example(row).SerializeToString() for row in X.tolist()))
     found, rows = opened("Predict", predict_request(x=packed), "x")
