@@ -5,6 +5,7 @@ One `Pipeline` is one configuration. A reload makes a new one; calls in flight e
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import grpc
@@ -21,7 +22,6 @@ from proxy.metadata import forwarded
 from proxy.metrics import Metrics
 from proxy.policy import CLEAR
 from proxy.protection import GuardTable, Protection, must_parse
-from proxy.protection.protection import Forward
 from proxy.upstream import Reply, UpstreamPool
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -124,7 +124,7 @@ class Pipeline:
             glance = await self._detection.look(watched, caller, standing, decoded, body, left)
             guards = self._guards.of(call.model, caller, glance.rules)
         call.outcome = guards.outcome
-        forward: Forward = lambda asked: self._forward(call, asked, metadata, context)  # noqa: E731
+        forward = partial(self._forward, call, metadata=metadata, context=context)
         exchange = None
         if guards.protects:
             exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)

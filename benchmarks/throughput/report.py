@@ -1,6 +1,6 @@
 """The figures as tables and as a picture."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -139,7 +139,7 @@ def plot(results: Results, path: Path) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
-def _bars(axes: Axes, results: Results, figure, title: str) -> None:  # type: ignore[no-untyped-def]
+def _bars(axes: Axes, results: Results, figure: Callable[[Measured], float], title: str) -> None:
     names = list(results.payloads)
     running = list(next(iter(results.payloads.values())).contenders)
     width = 0.8 / len(running)

@@ -7,7 +7,8 @@ its checkpoint to the weights that it would have had.
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -200,11 +201,9 @@ class Loop:
                 sums[name] = sums.get(name, 0.0) + float(count)
         return {name: count / len(rows) for name, count in sums.items()}
 
-    @property
-    def _counts(self) -> Callable[..., dict[str, Any]]:
-        if not hasattr(self, "_counting"):
-            self._counting = tf.function(self._count, autograph=False)
-        return self._counting  # type: ignore[no-any-return]
+    @cached_property
+    def _counts(self) -> Callable[..., Any]:
+        return cast(Callable[..., Any], tf.function(self._count, autograph=False))
 
     def _count(self, x: Any, y: Any) -> dict[str, Any]:
         job, check, logits = self._job, self._job.training.check, self._classifier.logits

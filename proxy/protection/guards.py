@@ -1,8 +1,9 @@
 """From a model's rules to what is done to one caller's call."""
 
 from bisect import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from proxy.config.detection import StepName
 from proxy.config.protection import LADDER, InputRule, LadderStep, Model, Rule, Rules
@@ -108,8 +109,9 @@ class GuardTable:
     def _purifier(self, model: str, rule: InputRule) -> Purify | None:
         if rule.purifier is None:
             return None
-        told: Callable[[str], None] = lambda outcome: self._metrics.purified(model, outcome)  # noqa: E731
-        return PurifierCall(rule.purifier, self._upstream, rule.shape, rule.range, told)
+        return PurifierCall(
+            rule.purifier, self._upstream, rule.shape, rule.range, partial(self._metrics.purified, model)
+        )
 
 
 class _Template:
