@@ -140,7 +140,7 @@ class Extractor:
             else:
                 found /= np.float32(np.sqrt(DIMENSIONS))
             if len(self._projections) >= _MAX_PROJECTIONS:  # callers choose shapes
-                self._projections.clear()
+                del self._projections[next(iter(self._projections))]  # one: all at once would be made anew together
             self._projections[name, columns] = found
         return found
 
