@@ -37,8 +37,8 @@ from benchmarks.throughput.http2 import (
 _MAX_CONCURRENT_STREAMS, _INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 3, 4, 5
 _LARGEST = 2**31 - 1
 _READ = 2**20
-_SMALL = 100
-"""Bytes of a request: all that proxies ask of their own are smaller, and every Predict is larger."""
+_SMALL = 60
+"""Bytes of a request with its prefix: all that proxies ask of their own are smaller, and every Predict is larger."""
 
 
 class Replies:

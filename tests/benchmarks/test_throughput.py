@@ -32,7 +32,7 @@ from proxy.signatures import GET_MODEL_METADATA, metadata_request, signatures
 SEED = 3
 
 
-@pytest.fixture(scope="module", params=["table", "photo"])
+@pytest.fixture(scope="module", params=["table", "photo", "text"])
 def asked(request: pytest.FixtureRequest) -> Payload:
     return payload(request.param, SEED)
 
@@ -55,11 +55,12 @@ def bodies(asked: Payload) -> list[bytes]:
 
 def test_the_stub_answers_a_grpc_client_as_a_model_server_would(asked: Payload, upstream: str) -> None:
     with grpc.insecure_channel(upstream) as channel:
-        assert channel.unary_unary(PREDICT)(asked.requests[0], timeout=10) == asked.reply
+        for request in (min(asked.requests, key=len), max(asked.requests, key=len)):
+            assert channel.unary_unary(PREDICT)(request, timeout=10) == asked.reply
         found = channel.unary_unary(GET_MODEL_METADATA)(metadata_request(asked.name), timeout=10)
         status = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(b"", timeout=10)
-    request = serving.PredictRequest.FromString(asked.requests[0])
-    shape = tuple(dim.size for dim in request.inputs["x"].tensor_shape.dim)
+    predict = serving.PredictRequest.FromString(asked.requests[0])
+    shape = tuple(dim.size for dim in predict.inputs["x"].tensor_shape.dim)
     assert signatures(found)["serving_default"].inputs["x"].admits(shape)
     assert serving.GetModelStatusResponse.FromString(status).model_version_status[0].version == 1
 
