@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.demo.data import Dataset, Say
+from proxy.muted import muted_stderr
 
 RECORD = "model.json"
 
@@ -129,7 +130,8 @@ def _keep(made: Path, kept: Path) -> None:
 
 def _make(recipe: Recipe, dataset: Dataset, folder: Path, say: Say) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on the machine
-    import keras
+    with muted_stderr():
+        import keras
 
     keras.utils.set_random_seed(recipe.seed)
     model = _network(keras, recipe, dataset)

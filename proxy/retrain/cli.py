@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 from defenses.retraining.job import Job
 from defenses.retraining.schedule import ScheduleError, When, confirmed_attacks, last_success
 from proxy.config.load import ConfigError, load, parse_as, text_of
+from proxy.muted import muted_stderr
 
 if TYPE_CHECKING:
     from defenses.retraining.data import Datasets
@@ -87,6 +90,9 @@ def _unmet(job: Job, when: When, events: Path | None) -> list[str]:
 
 def _retrain(job: Job, source: Path, dry_run: bool, publish: bool) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's remarks on the machine
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # and on how the attacks' toolbox compiles its graphs
+    with muted_stderr():
+        import_module("tensorflow")
 
     from defenses.retraining import run
     from defenses.retraining.checkpoint import CheckpointError

@@ -1,6 +1,6 @@
 """White-box attacks on a subject's rows, in batches: one step (FGSM), and many with restarts (PGD)."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -64,15 +64,8 @@ def pgd(
 
 @lru_cache(maxsize=16)  # tracing costs more than many a run, and is the same for every radius
 def _compiled(subject: Subject, norm: Norm, steps: int, step: float) -> Any:
-    def run(rows: Any, labels: Any, start: Any, epsilon: Any) -> Any:
-        ball = attacks.Ball(norm, epsilon, subject.low, subject.high)
-
-        def loss(moved: Any) -> Any:
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, subject.logits(moved))
-
-        return attacks.pgd(loss, rows, ball, steps, step, start)
-
-    compiled = tf.function(run, reduce_retracing=True)
+    # Of a partial TensorFlow does not think that it is one function, traced again and again.
+    compiled = tf.function(partial(_attacked, subject, norm, steps, step), reduce_retracing=True, autograph=False)
 
     def call(rows: Rows, labels: Labels, start: Any, epsilon: float) -> Any:
         return compiled(
@@ -83,3 +76,14 @@ def _compiled(subject: Subject, norm: Norm, steps: int, step: float) -> Any:
         )
 
     return call
+
+
+def _attacked(
+    subject: Subject, norm: Norm, steps: int, step: float, rows: Any, labels: Any, start: Any, epsilon: Any
+) -> Any:
+    ball = attacks.Ball(norm, epsilon, subject.low, subject.high)
+
+    def loss(moved: Any) -> Any:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, subject.logits(moved))
+
+    return attacks.pgd(loss, rows, ball, steps, step, start)
