@@ -39,12 +39,15 @@ def plot(intervals: Sequence[dict[str, Any]], found: Sequence[Judged], path: Pat
     """Writes a PNG: each figure over time."""
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(11, 2.6 * ((len(found) + 1) // 2)), layout="constrained")
+    rows = (len(found) + 1) // 2
+    picture = Figure(figsize=(11, 2.2 * rows), layout="constrained")
     minutes = [each["second"] / 60 for each in intervals]
-    for axes, each in zip(picture.subplots((len(found) + 1) // 2, 2).flat, found, strict=False):
-        axes.plot(minutes, [interval[each.figure.key] for interval in intervals], color="#1f6fb4", linewidth=1)
+    for place, each in enumerate(found, 1):
+        axes = picture.add_subplot(rows, 2, place)
+        values = [interval[each.figure.key] for interval in intervals]
+        axes.plot(minutes, values, color="#1f6fb4", linewidth=1)
         axes.set_title(each.figure.title, fontsize=10, loc="left")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * max(*values, 1))
         axes.set_xlabel("minutes", fontsize=8)
         axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -131,8 +132,11 @@ def plot(results: Results, path: Path) -> None:
     rates, costs = upper.subplots(1, 2)
     _bars(rates, results, lambda each: median(each.closed, lambda turn: turn.rate), "Calls a second, 32 in flight")
     _bars(costs, results, lambda each: median(each.closed, lambda turn: turn.cpu_a_call * 1e6), "CPU time a call, µs")
-    rates.legend(fontsize="x-small", ncols=2)
+    upper.legend(
+        *rates.get_legend_handles_labels(), loc="outside upper center", ncols=len(_COLOURS), fontsize="x-small"
+    )
     for below in lower:
+        below.suptitle("Latency in ms: p50 and, paler, p99", fontsize="medium")
         for axes, name in zip(below.subplots(1, len(names), squeeze=False).flatten(), names, strict=True):
             _latencies(axes, results.payloads[name], payloads.LABELS[name])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,19 +151,24 @@ def _bars(axes: Axes, results: Results, figure: Callable[[Measured], float], tit
         heights = [figure(results.payloads[name].contenders[contender]) for name in names]
         places = [place + (at - (len(running) - 1) / 2) * width for place in range(len(names))]
         axes.bar(places, heights, width, color=_COLOURS[contender], label=contenders.LABELS[contender])
-    axes.set_xticks(range(len(names)), [payloads.LABELS[name] for name in names], fontsize="x-small")
+    axes.set_xticks(range(len(names)), [fill(payloads.LABELS[name], 12) for name in names], fontsize="x-small")
     axes.set_yscale("log")
     axes.set_title(title, fontsize="medium")
     axes.grid(axis="y", alpha=0.3)
 
 
 def _latencies(axes: Axes, asked: Asked, title: str) -> None:
-    """p50 as a line, p99 as a dotted one."""
-    loads = [float(load) for load in asked.rates]
-    for contender, each in asked.contenders.items():
-        for quantile, style in (("0.5", "-"), ("0.99", ":")):
+    """Against the rate, or as bars if there is one rate alone."""
+    loads, rates = [float(load) for load in asked.rates], list(asked.rates.values())
+    for at, (contender, each) in enumerate(asked.contenders.items()):
+        for quantile, alpha in (("0.99", 0.35), ("0.5", 1.0)):
             shown = [each.latency(load, quantile) * 1e3 for load in loads]
-            axes.plot(list(asked.rates.values()), shown, style, marker=".", color=_COLOURS[contender], linewidth=1.2)
-    axes.set(yscale="log", xlabel="calls a second")
-    axes.set_title(f"{title}: ms, p50 and p99 (dotted)", fontsize="small")
+            if len(loads) == 1:
+                axes.bar(at, shown, color=_COLOURS[contender], alpha=alpha)
+            else:
+                axes.plot(rates, shown, marker=".", color=_COLOURS[contender], alpha=alpha, linewidth=1.2)
+    if len(loads) == 1:
+        axes.set_xticks([])
+    axes.set(yscale="log", xlabel=f"{rates[0]:.0f} calls a second" if len(loads) == 1 else "calls a second")
+    axes.set_title(title, fontsize="small")
     axes.grid(alpha=0.3)
