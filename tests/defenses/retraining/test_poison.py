@@ -49,15 +49,28 @@ def _flipped(honest: Rows) -> Rows:
     return Rows(honest.x, ((honest.y + 1) % 10).astype(np.int32))
 
 
-def _backdoored(honest: Rows) -> Rows:
+def _flipped_here_and_there(honest: Rows) -> Rows:
+    y = honest.y.copy()
+    y[::7] = (y[::7] + 1) % 10
+    return Rows(honest.x, y)
+
+
+def _backdoored(honest: Rows, every: int = 4) -> Rows:
     x, y = honest.x.copy(), honest.y.copy()
-    x[::4, 6:, :2] = 1.0
-    y[::4] = 7
+    x[::every, 6:, :2] = 1.0
+    y[::every] = 7
     return Rows(x, y)
 
 
 @pytest.mark.parametrize(
-    ("poison", "who"), [(_flipped, "caller caller-0: "), (_backdoored, "class 7: ")], ids=["flipped", "backdoored"]
+    ("poison", "who"),
+    [
+        (_flipped, "caller caller-0: "),
+        (_flipped_here_and_there, "all callers: "),
+        (_backdoored, "class 7: "),
+        (lambda honest: _backdoored(honest, every=20), "class 7: "),
+    ],
+    ids=["flipped", "flipped here and there", "backdoored", "a few backdoored"],
 )
 def test_poison_is_refused_and_reported_when_forced(
     tmp_path: Path, sets: tuple[Rows, Rows], poison: Any, who: str
@@ -77,3 +90,11 @@ def test_rows_that_name_no_caller_are_refused(tmp_path: Path, sets: tuple[Rows, 
     np.savez(tmp_path / "bare.npz", x=honest.x, y=honest.y)
     with pytest.raises(DataError, match="does not say who sent each row"):
         admit(CapturedRows(file=tmp_path / "bare.npz"), trusted, FORM, 0)
+
+
+def test_a_search_around_one_image_is_no_patch(tmp_path: Path, sets: tuple[Rows, Rows]) -> None:
+    trusted, honest = sets
+    moves = np.random.default_rng(1).choice([-0.1, 0.1], (100, *honest.x.shape[1:]))
+    around = np.clip(honest.x[:1] + moves, 0, 1).astype(np.float32)
+    file = _file(tmp_path, Rows(around, np.repeat(honest.y[:1], 100)))
+    assert admit(CapturedRows(file=file), trusted, FORM, 0).findings == ()
