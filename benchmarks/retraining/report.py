@@ -34,14 +34,14 @@ def plot(title: str, results: Mapping[str, Result], path: Path) -> None:
     """Clean against robust accuracy, a point a method with its 95 % intervals, as PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     for name, result in results.items():
         clean, robust = ({key: 100 * value for key, value in result[of].items()} for of in ("clean", "ensemble"))
         x, y = clean["value"], robust["value"]
         reach = [[[at["value"] - at["low"]], [at["high"] - at["value"]]] for at in (clean, robust)]
-        axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], fmt="o", markersize=5, linewidth=0.8)
-        axes.annotate(name, (x, y), xytext=(6, 6), textcoords="offset points", fontsize="small")
+        axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], fmt="o", markersize=5, linewidth=0.8, label=name)
     axes.set(title=title, xlabel="clean accuracy, %", ylabel="under PGD and the ensemble, %")
     axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=120)
