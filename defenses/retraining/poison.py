@@ -16,7 +16,7 @@ from defenses.retraining.data import Rows
 NEIGHBOURS = 10
 MORE, EVER = 1.5, 0.03
 """Rows of callers may differ from their trusted neighbours MORE times as often as trusted rows do, and EVER besides:
-honest ones that were attacked within 0.3 do 1.0 to 1.4 times as often, and in 0 to 6 points more."""
+room for honest ones that were attacked, which lie a little further from their class."""
 SIGNIFICANCE = 0.001
 """Of all groups of callers together, that chance makes so many differ."""
 STILL, FAR = 0.02, 0.4
