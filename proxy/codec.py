@@ -66,6 +66,11 @@ class Decoded:
     rows: int
     claims: dict[str, int]
 
+    @property
+    def claim(self) -> int:
+        """Bytes that all inputs together will take in the model server."""
+        return sum(self.claims.values())
+
 
 def decode(path: str, body: bytes) -> Decoded | None:
     """Parses the request of a known method; None if it is not a valid message (the upstream will say so itself)."""

@@ -170,7 +170,7 @@ class Pipeline:
                 )
             return None
         call.model, call.rows = decoded.model, decoded.rows
-        if sum(decoded.claims.values()) > self.bounds.tensor_budget:
+        if decoded.claim > self.bounds.tensor_budget:
             name, claim = max(decoded.claims.items(), key=lambda item: item[1])
             raise Rejection(
                 grpc.StatusCode.INVALID_ARGUMENT,

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 MAX_DIMENSIONS = 32
 """Some of numpy's functions take no more; TensorFlow's shapes have up to 254."""
-REPEATED_BYTES = 256 * 2**10
+REPEATED_BYTES = 128 * 2**10
 REPEATED_TIMES = 16
 """An array that repeats its last value has up to REPEATED_BYTES, or this many times the values that came. Else a few
 bytes would take any amount of memory here, as they do in TensorFlow."""

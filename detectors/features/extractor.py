@@ -7,6 +7,7 @@ background is no likeness. The *embedding* is the block-averaged row, without it
 (Johnson and Lindenstrauss), which keeps distances and hides what the coordinates mean.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -66,7 +67,7 @@ class Extractor:
             raise ValueError(f"the salt has {len(salt)} bytes and needs {MIN_SALT}")
         self._salt = salt
         self._scaling = dict(scaling or {})
-        self._projections: dict[tuple[str, int], Floats] = {}
+        self._projections: OrderedDict[tuple[str, int], Floats] = OrderedDict()
         self._seed = np.uint64(int.from_bytes(self._hash(b"fingerprint"), "little"))
 
     def __call__(self, inputs: Mapping[str, Array], rows: int) -> Features:
@@ -140,7 +141,7 @@ class Extractor:
             else:
                 found /= np.float32(np.sqrt(DIMENSIONS))
             if len(self._projections) >= _MAX_PROJECTIONS:  # callers choose shapes
-                del self._projections[next(iter(self._projections))]  # one: all at once would be made anew together
+                self._projections.popitem(last=False)  # one: all at once would be made anew together
             self._projections[name, columns] = found
         return found
 

@@ -1,22 +1,29 @@
 """One call of a watched model as it passes: what is known of it before the model answers, and what is kept of it."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from detectors.observation import Features
+from detectors.observation import Features, Floats
 from proxy.codec import Decoded
 from proxy.config.detection import StepName
 from proxy.detection.answers import answers
-from proxy.detection.inputs import features
+from proxy.detection.inputs import worth_looking
 from proxy.detection.sightings import MAX_ROWS, Sighting
 from proxy.detection.watched import Watched
 from proxy.identity import Caller
 from proxy.limiter import network
 from proxy.policy import Standing
 
+T = TypeVar("T")
+
 INLINE_BYTES = 16 * 2**10
-"""Requests up to this size are looked at on the event loop; a thread costs more than they do."""
+"""Requests up to this size, as sent and as they will be in the model server, are looked at on the event loop; a thread
+costs more than they do."""
+BLOCK_ROWS = 1024
+"""Rows that are looked at together, beyond those that are observed: their features take 700 KB."""
 EARLY_BYTES = 4 * 2**20
 """Messages larger than this are looked at at once, so that they need not be kept."""
 
@@ -33,7 +40,8 @@ class Glance:
         request: the message; empty if the features are known.
         rows: examples, as it says.
         claim: bytes that its tensors take.
-        features: of its rows; None if they are not needed yet, or if it could not be read.
+        features: of its rows, of MAX_ROWS at most; None if they are not needed yet, or if it could not be read.
+        echoes: embeddings of rows that are to be answered as earlier ones, by their number; of MAX_ROWS at most.
         seconds: that it took so far.
     """
 
@@ -45,6 +53,7 @@ class Glance:
     rows: int
     claim: int
     features: Features | None = None
+    echoes: dict[int, Floats] = field(default_factory=dict)
     seconds: float = 0.0
 
     def sighting(self, watched: Watched, now: float, path: str, reply: bytes) -> Sighting:
@@ -56,11 +65,9 @@ class Glance:
             path: full method name.
             reply: the model's message.
         """
-        caller, known, rows, said = self.caller, self.features, self.rows, None
-        if known is not None:
-            known, rows = known[:MAX_ROWS], len(known)
+        caller, said = self.caller, None
         if len(reply) > EARLY_BYTES:
-            said, reply = answers(path, reply, rows, watched.settings), b""
+            said, reply = answers(path, reply, self.rows, watched.settings), b""
         return Sighting(
             now,
             caller.id,
@@ -68,11 +75,11 @@ class Glance:
             watched.name,
             self.signature,
             path,
-            rows,
+            self.rows,
             self.claim,
             self.request,
             reply,
-            known,
+            self.features,
             said,
         )
 
@@ -82,19 +89,36 @@ def groups(caller: Caller) -> tuple[str, ...]:
     return tuple(dict.fromkeys((caller.group, f"network:{network(caller.address)}")))
 
 
-async def extracted(watched: Watched, decoded: Decoded, size: int, executor: Executor) -> Features | None:
-    """Features of a request's rows; None if nothing in it belongs to its rows one by one.
+async def looked_at(
+    watched: Watched, decoded: Decoded, size: int, executor: Executor
+) -> AsyncGenerator[tuple[int, Features]]:
+    """A request's rows, so many at a time that their features take little memory however many there are.
 
     Args:
         watched: the model.
         decoded: the request.
-        size: of its message, bytes.
+        size: bytes that it takes, as sent or as it will be in the model server.
         executor: where large ones are looked at.
+
+    Yields:
+        How many rows there are, and the features of the next ones: of MAX_ROWS first, then of BLOCK_ROWS at a time.
+        Nothing if nothing in it belongs to its rows one by one.
 
     Raises:
         ValueError, MemoryError: numbers that no array can hold.
     """
-    wanted, extractor = watched.settings.inputs, watched.extractor
-    if size <= INLINE_BYTES:
-        return features(decoded, wanted, extractor)
-    return await asyncio.get_running_loop().run_in_executor(executor, features, decoded, wanted, extractor)
+
+    async def run(work: Callable[..., T], *arguments: object) -> T:
+        if size <= INLINE_BYTES:
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
+
+    opened = await run(worth_looking, decoded, watched.settings.inputs)
+    if opened is None:
+        return
+    inputs, rows = opened
+    begin, end = 0, min(rows, MAX_ROWS)
+    while begin < end:
+        block = {name: values[begin:end] for name, values in inputs.items()}
+        yield rows, await run(watched.extractor, block, end - begin)
+        begin, end = end, min(rows, end + BLOCK_ROWS)

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.features import Extractor
-from detectors.observation import Features
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING
 from proxy.codec import Decoded
@@ -19,8 +17,7 @@ Array = NDArray[Any]
 
 FEW_ROWS = 4096
 LEAST_ROW_BYTES = 8
-"""Of rows whose features are looked at before the model is asked, if there are more of them than FEW_ROWS: the features
-of a row take about 700 bytes."""
+"""Of rows that are looked at before the model is asked, if there are more of them than FEW_ROWS."""
 
 _KINDS: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
 
@@ -85,19 +82,17 @@ def arrays(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array],
     return found, request.rows
 
 
-def features(decoded: Decoded, wanted: Collection[str], extractor: Extractor) -> Features | None:
-    """Features of a request's rows; None if nothing in it belongs to its rows one by one.
+def worth_looking(decoded: Decoded, wanted: Collection[str]) -> tuple[dict[str, Array], int] | None:
+    """`usable`, of a request whose rows are to be looked at before the model is asked.
 
-    Raises:
-        ValueError: there are many rows of next to nothing, whose features would take far more memory than they do.
+    None besides for very many rows of next to nothing: to look at them takes far longer than to send them.
     """
     opened = usable(decoded, wanted)
     if opened is None:
         return None
     inputs, rows = opened
-    if rows > FEW_ROWS and rows * LEAST_ROW_BYTES > sum(values.nbytes for values in inputs.values()):
-        raise ValueError(f"{rows} rows of fewer than {LEAST_ROW_BYTES} bytes")
-    return extractor(inputs, rows)
+    tiny = rows > FEW_ROWS and rows * LEAST_ROW_BYTES > sum(values.nbytes for values in inputs.values())
+    return None if tiny else opened
 
 
 def _features(request: OpenRequest, examples: list[Example], wanted: Collection[str]) -> dict[str, Array]:

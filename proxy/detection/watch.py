@@ -11,12 +11,14 @@ from typing import Any
 
 import grpc
 
+from detectors.observation import Features
 from proxy.codec import Decoded
 from proxy.config.detection import Detection as Settings
 from proxy.detection.actions import Action as SharedAction
 from proxy.detection.actions import OnAction
 from proxy.detection.feed import Feed
-from proxy.detection.glance import EARLY_BYTES, Glance, extracted, groups
+from proxy.detection.glance import EARLY_BYTES, Glance, groups, looked_at
+from proxy.detection.sightings import MAX_ROWS
 from proxy.detection.watched import Watched
 from proxy.errors import Rejection
 from proxy.identity import Caller
@@ -176,15 +178,17 @@ class Detection:
         """
         started = time.perf_counter()
         spec = getattr(decoded.message, "model_spec", None)
-        signature, claim = "" if spec is None else spec.signature_name, sum(decoded.claims.values())
-        glance = Glance(caller, signature, [standing], standing.rules, body, decoded.rows, claim)
+        signature = "" if spec is None else spec.signature_name
+        glance = Glance(caller, signature, [standing], standing.rules, body, decoded.rows, decoded.claim)
         by_rows = standing.echoes or self.policy.watches_rows(watched.name, caller.id)
-        if by_rows or max(claim, len(body)) > EARLY_BYTES:
+        size = max(decoded.claim, len(body))
+        if by_rows or size > EARLY_BYTES:
             with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
-                glance.features = await extracted(watched, decoded, len(body), self._executor)
-        if glance.features is not None:
-            glance.request = b""
-            self._judge_rows(watched, glance, standing)
+                async with contextlib.aclosing(looked_at(watched, decoded, size, self._executor)) as blocks:
+                    async for rows, features in blocks:
+                        self._judge(watched, glance, standing, rows, features)
+                        if not by_rows:
+                            break  # those that are observed are known
         glance.seconds = time.perf_counter() - started
         if any(each.slowed for each in glance.standings):
             self._metrics.acted(watched.name, "slowed")
@@ -197,8 +201,8 @@ class Detection:
             return reply
         started = time.perf_counter()
         self._feed.put(glance.sighting(watched, self._clock(), path, reply.body))
-        if glance.features is not None and any(standing.echoes for standing in glance.standings):
-            body, rows = self._echo.answer(path, reply.body, glance.standings, glance.features.embeddings)
+        if glance.echoes:
+            body, rows = self._echo.answer(path, reply.body, glance.standings, glance.echoes)
             if rows:
                 self._metrics.acted(watched.name, "echoed")
                 self._metrics.echoed(watched.name, rows)
@@ -281,19 +285,23 @@ class Detection:
             self.policy.forget_clusters(name)  # their embeddings are of another salt
         return made
 
-    def _judge_rows(self, watched: Watched, glance: Glance, standing: Standing) -> None:
-        assert glance.features is not None, "there are rows to judge"
-        rows = len(glance.features)
-        glance.standings = [standing] * rows
-        if not self.policy.watches_rows(watched.name, glance.caller.id):
-            return
-        own = self.policy.row_standings(watched.name, glance.caller.id, glance.features.embeddings, self._clock())
-        if any(each.blocked for each in own):
-            raise self._refusal(watched)
+    def _judge(self, watched: Watched, glance: Glance, standing: Standing, rows: int, features: Features) -> None:
+        """How the next of a call's rows stand."""
+        if glance.features is None:
+            glance.features, glance.rows, glance.standings, glance.request = features, rows, [], b""
+        own = [standing] * len(features)
+        if self.policy.watches_rows(watched.name, glance.caller.id):
+            by_cluster = self.policy.row_standings(watched.name, glance.caller.id, features.embeddings, self._clock())
+            if any(each.blocked for each in by_cluster):
+                raise self._refusal(watched)
+            for row, each in enumerate(by_cluster):
+                if each.step is not None:
+                    own[row] = each  # what its cluster says is closer to the row than what its caller does
+                    glance.rules = harder(glance.rules, each.rules)
         for row, each in enumerate(own):
-            if each.step is not None:
-                glance.standings[row] = each  # what its cluster says is closer to the row than what its caller does
-                glance.rules = harder(glance.rules, each.rules)
+            if each.echoes and len(glance.echoes) < MAX_ROWS:
+                glance.echoes[len(glance.standings) + row] = features.embeddings[row].copy()
+        glance.standings += own
 
     def _reached(self, verdict: Verdict, now: float) -> None:
         """A verdict is new, or reached a new step; of several proxies, the one whose row it was reports it."""

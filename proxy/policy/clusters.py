@@ -10,6 +10,8 @@ from proxy.policy.verdict import Verdict
 
 MAX_CLUSTERS = 256
 """Clusters that rows are compared with, each with some tens of members."""
+AT_ONCE = 2**18
+"""Pairs of a row and a member that are compared at once: a megabyte for each number that is kept of them."""
 
 
 class Clusters:
@@ -50,6 +52,10 @@ class Clusters:
             self._stale = False
         if not self._owners:
             return [None] * len(embeddings)
+        rows = max(1, AT_ONCE // len(self._owners))
+        return [found for at in range(0, len(embeddings), rows) for found in self._of(embeddings[at : at + rows])]
+
+    def _of(self, embeddings: Floats) -> list[Verdict | None]:
         squares: NDArray[np.float32] = (
             (embeddings**2).sum(axis=1)[:, np.newaxis]
             + (self._members**2).sum(axis=1)

@@ -6,6 +6,7 @@ see but answers that do not move. The price is paid by honest rows near a flagge
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from detectors.observation import Floats
+from detectors.observation import DIMENSIONS, Floats
 from proxy.policy.standing import Standing
 from proxy.protection.replies import OpenReply
 from proxy.tensors import UndecodableTensorError, set_array, to_array
@@ -21,6 +22,8 @@ from proxy.tensors import UndecodableTensorError, set_array, to_array
 MAX_SUBJECTS = 1024
 MAX_ROW_BYTES = 64 * 2**10
 """An answer to a row that is larger is not remembered."""
+_NOWHERE: Floats = np.zeros(DIMENSIONS, dtype=np.float32)
+"""Where a row is of which nothing is known."""
 
 
 @dataclass(slots=True)
@@ -35,14 +38,16 @@ class Echo:
     def __init__(self) -> None:
         self._subjects: OrderedDict[tuple[str, str, int], _Remembered] = OrderedDict()
 
-    def answer(self, path: str, body: bytes, standings: list[Standing], embeddings: Floats) -> tuple[bytes, int]:
+    def answer(
+        self, path: str, body: bytes, standings: list[Standing], embeddings: Mapping[int, Floats]
+    ) -> tuple[bytes, int]:
         """A reply in which rows of subjects that have been told enough are answered like their nearest earlier row.
 
         Args:
             path: full method name.
             body: the model's reply.
             standings: of each row.
-            embeddings: of each row.
+            embeddings: of rows that are to be echoes, by their number; one without is answered like any earlier one.
 
         Returns:
             The reply, and how many of its rows are echoes.
@@ -57,12 +62,13 @@ class Echo:
             if answers is None or not standing.echoes:
                 continue
             held = self._held(standing.subject, path, answers.shape)
+            own = embeddings.get(row, _NOWHERE)
             if len(held.answers) < standing.remembered:
                 if answers.size(row) <= MAX_ROW_BYTES:
-                    held.embeddings.append(embeddings[row].copy())
+                    held.embeddings.append(own)
                     held.answers.append(answers.get(row))
                 continue
-            gaps = np.linalg.norm(np.stack(held.embeddings) - embeddings[row], axis=1)
+            gaps = np.linalg.norm(np.stack(held.embeddings) - own, axis=1)
             answers.put(row, held.answers[int(gaps.argmin())])
             echoed += 1
         if answers is None or not echoed:

@@ -103,7 +103,8 @@ class Protection:
         started = self._clock()
         request = OpenRequest(decoded, guards.names)
         exchange = Exchange(path, decoded.model, body, guards, request.rows)
-        await self._sanitize(request, exchange, self._signature(decoded), deadline)
+        size = max(len(body), decoded.claim)
+        await self._sanitize(request, exchange, self._signature(decoded), size, deadline)
         self._metrics.took(decoded.model, "sanitize", self._clock() - started)
         return exchange
 
@@ -155,22 +156,23 @@ class Protection:
         return Reply(reply.code, reply.details, body, reply.initial, reply.trailing)
 
     async def _sanitize(
-        self, request: OpenRequest, exchange: Exchange, signature: Signature | None, deadline: float
+        self, request: OpenRequest, exchange: Exchange, signature: Signature | None, size: int, deadline: float
     ) -> None:
-        guards, size = exchange.guards, len(exchange.body)
-        self._identify(request, exchange)
+        guards = exchange.guards
+        await self._identify(request, exchange, size)
         if signature is not None and not request.names_version:  # another version may have another signature
             self._check(request, exchange, signature)
         if await self._sanitizer.clean(request, exchange.model, guards.inputs, size, deadline):
             exchange.body = request.body()
         if guards.squeezing is not None:
-            await self._enlarge(request, exchange, guards.squeezing)
+            await self._enlarge(request, exchange, guards.squeezing, size)
 
-    def _identify(self, request: OpenRequest, exchange: Exchange) -> None:
+    async def _identify(self, request: OpenRequest, exchange: Exchange, size: int) -> None:
         for guard in exchange.guards.outputs:
             if guard.keyed:
                 rule = guard.rule
-                exchange.identities[guard.name] = request.identities(rule.key_inputs or None, rule.key_step)
+                names = rule.key_inputs or None
+                exchange.identities[guard.name] = await self._run(size, request.identities, names, rule.key_step)
 
     def _check(self, request: OpenRequest, exchange: Exchange, signature: Signature) -> None:
         for guard in exchange.guards.inputs:
@@ -182,12 +184,12 @@ class Protection:
                 if guard.enforced:
                     raise invalid(guard.name, str(error)) from None
 
-    async def _enlarge(self, request: OpenRequest, exchange: Exchange, guard: SqueezeGuard) -> None:
+    async def _enlarge(self, request: OpenRequest, exchange: Exchange, guard: SqueezeGuard, size: int) -> None:
         if len(exchange.body) * (len(guard.chains) + 1) > self._message_bytes:
             self._metrics.not_scored(exchange.model, "size")
             return
         try:
-            exchange.enlarged = await self._run(len(exchange.body), enlarge, request, guard, self._rng)
+            exchange.enlarged = await self._run(size, enlarge, request, guard, self._rng)
         except NotSqueezableError:
             self._metrics.not_scored(exchange.model, "input")
 

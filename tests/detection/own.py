@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from detectors.detector import DetectorStats
-from detectors.findings import Reading, Subject, Technique
+from detectors.findings import Cluster, Reading, Subject, Technique
 from detectors.observation import Observation
 
 
@@ -39,6 +39,26 @@ class Rows:
 
     def stats(self) -> DetectorStats:
         return DetectorStats({"callers": len(self._seen)})
+
+
+class Around:
+    """Finds the cluster around the first row that it sees, and blames two callers for it."""
+
+    name = "around"
+
+    def __init__(self) -> None:
+        self._found = False
+
+    def see(self, batch: Sequence[Observation]) -> Iterator[Reading]:
+        if not self._found:
+            self._found = True
+            each = batch[0]
+            cluster = Cluster(each.features.embeddings[:1], 0.01, {each.caller: 40, "forwarded_for:10.0.0.2": 40})
+            subject = Subject("cluster", "first")
+            yield Reading(self.name, "around.first", subject, Technique.EXTRACTION, 9.0, each.time, 0.0, 1, 1, cluster)
+
+    def stats(self) -> DetectorStats:
+        return DetectorStats()
 
 
 class Broken:

@@ -13,6 +13,8 @@ import pytest
 
 from detectors.profile import Profile
 from protos import serving_pb2 as serving
+from proxy.detection.glance import BLOCK_ROWS
+from proxy.detection.sightings import MAX_ROWS
 from proxy.tensors import to_array
 from tests.processes import START_SECONDS, admin_page
 from tests.protection.conftest import Protect, Protected
@@ -114,6 +116,31 @@ def test_silence_covers_the_other_methods(detecting: Detecting) -> None:
     )
     assert again == first, "the same rows get the same answers"
     assert protected.count("tensorwall_verdict_rows_total") == (40 - 8) + 40
+
+
+def test_silence_covers_all_rows_of_a_call_however_many(detecting: Detecting) -> None:
+    protected = detecting("silent", most=0)
+    ask(protected, ROWS[:1])
+    until(protected, len)
+    told = ask(protected, ROWS[10:18])
+    many = np.random.default_rng(1).normal(0, 1, (MAX_ROWS + 1500, 4)).astype(np.float32)
+    late = ask(protected, many)
+    assert len(late["logits"]) == len(many)
+    assert set(map(bytes, late["logits"])) <= set(map(bytes, told["logits"]))
+    assert protected.count("tensorwall_verdict_rows_total") == len(many)
+
+
+@pytest.mark.parametrize("place", [0, MAX_ROWS - 1, MAX_ROWS, MAX_ROWS + BLOCK_ROWS, MAX_ROWS + BLOCK_ROWS + 75])
+def test_a_row_of_a_blocked_cluster_is_found_wherever_it_is_in_a_call(detecting: Detecting, place: int) -> None:
+    protected = detecting(own=[{"path": "tests.detection.own:Around"}])
+    ask(protected, ROWS[:1])
+    until(protected, len)
+    far = np.random.default_rng(1).normal(5, 1, (MAX_ROWS + BLOCK_ROWS + 76, 4)).astype(np.float32)
+    assert len(ask(protected, far, "10.9.9.9")["logits"]) == len(far)
+    far[place] = ROWS[0]
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(protected, far, "10.9.9.9")
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_shadow_and_immunity_change_no_byte(detecting: Detecting, direct: grpc.Channel) -> None:

@@ -14,6 +14,7 @@ from detectors.observation import DIMENSIONS
 from detectors.profile import Profile
 from proxy.config.detection import Detection
 from proxy.policy import CLEAR, Policy, Verdict
+from proxy.policy.clusters import AT_ONCE
 from proxy.policy.policy import MAX_VERDICTS
 
 NOW = 1_800_000_000.0
@@ -233,3 +234,17 @@ def test_a_verdict_on_a_cluster_is_told_with_its_callers(configured: Configured)
     cluster = Cluster(np.zeros((1, DIMENSIONS), np.float32), 0.1, {"a": 4, "b": 1})
     policy.judge("m", [found(4, Subject("cluster", "c"), cluster=cluster)], NOW)
     assert [each["callers"] for each in seen if each["subject"]["kind"] == "cluster"] == [{"a": 4}]
+
+
+def test_rows_are_compared_with_members_some_at_a_time_and_none_is_missed(configured: Configured) -> None:
+    policy, _ = configured("silent")
+    rng = np.random.default_rng(0)
+    members = rng.normal(size=(3000, DIMENSIONS)).astype(np.float32)
+    cluster = Cluster(members, 0.1, {"a": 40, "b": 40})
+    policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=cluster)], NOW)
+    rows = rng.normal(size=(300, DIMENSIONS)).astype(np.float32)
+    assert len(rows) * len(members) > 3 * AT_ONCE
+    near = rng.choice(len(rows), 40, replace=False)
+    rows[near] = members[rng.choice(len(members), 40)] + np.float32(0.001)
+    standings = policy.row_standings("m", "a", rows, NOW)
+    assert [at for at, each in enumerate(standings) if each.echoes] == sorted(near.tolist())

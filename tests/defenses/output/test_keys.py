@@ -56,6 +56,16 @@ def test_the_order_of_inputs_and_the_layout_in_memory_do_not_matter() -> None:
     assert row_bytes({"y": y, "x": np.asfortranarray(x)}, 4) == expected
 
 
+def test_rows_that_are_alike_share_their_bytes() -> None:
+    x, y = np.array([1, 1, 2, 2, 2, 1]), np.array([b"a", b"a", b"a", b"b", b"b", b"a"], dtype=object)
+    found = row_bytes({"x": x, "y": y}, 6)
+    assert found == [row_bytes({"x": x[at : at + 1], "y": y[at : at + 1]}, 1)[0] for at in range(6)]
+    assert found[0] is found[1]
+    assert found[3] is found[4], "and take no more memory"
+    assert len(set(found)) == 3
+    assert found[5] == found[0]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_minus_zero_is_zero_and_nan_is_nan(dtype: Any) -> None:
     assert key_of(np.array([-0.0, 1.0], dtype=dtype)) == key_of(np.array([0.0, 1.0], dtype=dtype))

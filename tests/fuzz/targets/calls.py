@@ -103,6 +103,13 @@ def _good() -> list[tuple[str, Any]]:
     ]
 
 
+def searched(rng: np.random.Generator) -> serving.PredictRequest:
+    """Steps of a search around the first image of the good calls."""
+    start = np.random.default_rng(0).random((3, *SHAPE), dtype=np.float32)[0]
+    steps = start + rng.normal(0, 0.02, (16, *SHAPE)).astype(np.float32)
+    return _predict("free", image=steps.clip(0, 1))
+
+
 def png() -> bytes:
     """A small image."""
     import io

@@ -1,9 +1,15 @@
-"""A running proxy with everything on, over real sockets: its gRPC port and its admin port."""
+"""A running proxy with everything on, over real sockets: its gRPC port and its admin port.
 
+Before it is fuzzed it is attacked: where a verdict on a cluster stands, the rows of all calls are compared with it.
+"""
+
+import itertools
+import json
 import os
 import re
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import grpc
+import numpy as np
 
 from detectors.profile import Profile
 from proxy.activity import caller_key
@@ -19,15 +26,18 @@ from proxy.codec import METHODS
 from tests.calls import call, open_channel
 from tests.fuzz.process import GIVE_BACK
 from tests.fuzz.target import Plain
-from tests.fuzz.targets.calls import UPSTREAM, Calls, answer, parted
+from tests.fuzz.targets.calls import UPSTREAM, Calls, answer, parted, searched
 from tests.fuzz.targets.everything import models
-from tests.processes import TOKEN, Proxy, serving_proxy
+from tests.processes import START_SECONDS, TOKEN, Proxy, admin_page, serving_proxy
 
 _REFUSALS = frozenset(
     {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "UNAUTHENTICATED"}
 )
 """What the proxy itself answers to a request for what is in it; UNAVAILABLE besides where a purifier is needed."""
 _SECONDS = 20.0
+_POLICY = {"evasion": {"answer": "silent", "ladder": [{"step": "block", "score": 0.5, "ttl": 10**6}]}}
+"""What is near the cluster is answered as earlier rows were, for as long as a run takes."""
+_DETECTION = {"mode": "enforce", "policy": _POLICY, "delay": [0.0, 0.001]}
 _PATIENCE = 0.3
 """Seconds in which the admin port says something, or waits for more."""
 
@@ -218,7 +228,7 @@ def _running() -> Iterator[Proxy]:
             for model, path in profiles.items():
                 Profile.defaults(model, bytes(16)).write(path)
             watched = {
-                model: rules | {"detection": {"mode": "enforce", "profile": str(profiles[model])}}
+                model: rules | {"detection": _DETECTION | {"profile": str(profiles[model])}}
                 for model, rules in models().items()
             }
             capture = {"path": str(folder / "captured"), "models": {"known": 1, "free": 1}}
@@ -230,9 +240,25 @@ def _running() -> Iterator[Proxy]:
                 "events": {"file": {"path": str(folder / "audit.jsonl")}},
             }
             with serving_proxy(folder, address, **sections) as proxy:
+                _attack(proxy)
                 yield proxy
     finally:
         server.stop(None).wait()
+
+
+def _attack(proxy: Proxy) -> None:
+    """Searches around an image that is in the seeds, under four names, until it is found."""
+    rng = np.random.default_rng(0)
+    deadline = time.monotonic() + START_SECONDS
+    with open_channel(proxy.address) as channel:
+        for name in itertools.cycle(range(4)):
+            body = searched(rng).SerializeToString()
+            metadata = (("x-forwarded-for", f"203.0.113.{name}"),)
+            call(channel, "/tensorflow.serving.PredictionService/Predict", body, metadata=metadata, timeout=_SECONDS)
+            found = json.loads(admin_page(proxy.admin, "/verdicts?model=free"))["verdicts"]
+            if any(each["subject"]["kind"] == "cluster" and each["step"] == "block" for each in found):
+                return
+            assert time.monotonic() < deadline, f"the search was not found: {found}"
 
 
 @contextmanager
