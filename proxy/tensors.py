@@ -225,10 +225,21 @@ def _elements(shape: Iterable[int]) -> int:
     return math.prod(shape)
 
 
-def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
-    elements = _elements(shape)
+def sent_strings(proto: TensorProto) -> list[bytes]:
+    """The elements of a string tensor as they are sent: the last may stand for any number more.
+
+    Raises:
+        UndecodableTensorError: no values can be had from it.
+    """
+    elements = _elements(_shape(proto))
     from_content = proto.tensor_content and elements
     values = _decode_strings(proto.tensor_content, elements) if from_content else list(proto.string_val)
+    return values[:elements]
+
+
+def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
+    elements = _elements(shape)
+    values = sent_strings(proto)
     _refuse_repeating(len(values), elements, _POINTER)
     if values and (elements - len(values)) * len(values[-1]) > max(
         REPEATED_BYTES, REPEATED_TIMES * sum(map(len, values))
@@ -237,7 +248,7 @@ def _strings(proto: TensorProto, shape: tuple[int, ...]) -> Array:
             f"a text of {len(values[-1])} bytes stands for {elements - len(values)} more; send them"
         )
     array = np.empty(elements, dtype=object)
-    array[: len(values)] = values[:elements]
+    array[: len(values)] = values
     array[len(values) :] = values[-1] if values else b""
     return array.reshape(shape)
 

@@ -101,9 +101,9 @@ class Protection:
             Rejection: an input is not acceptable.
         """
         started = self._clock()
-        request = OpenRequest(decoded, guards.names)
-        exchange = Exchange(path, decoded.model, body, guards, request.rows)
         size = max(len(body), decoded.claim)
+        request = await self._run(size, OpenRequest, decoded, guards.names)
+        exchange = Exchange(path, decoded.model, body, guards, request.rows)
         await self._sanitize(request, exchange, self._signature(decoded), size, deadline)
         self._metrics.took(decoded.model, "sanitize", self._clock() - started)
         return exchange

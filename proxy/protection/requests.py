@@ -19,7 +19,7 @@ from protos import serving_pb2 as serving
 from protos.example_pb2 import Example, Feature
 from protos.tensor_pb2 import DT_STRING, TensorProto
 from proxy.codec import Decoded, example_input
-from proxy.tensors import UndecodableTensorError, refuse_repeating, rows_with_values, set_array, to_array
+from proxy.tensors import UndecodableTensorError, refuse_repeating, rows_with_values, sent_strings, set_array, to_array
 
 Array = NDArray[Any]
 
@@ -69,17 +69,20 @@ class OpenRequest:
         spec = getattr(decoded.message, "model_spec", None)
         self.names_version = spec is not None and spec.WhichOneof("version_choice") is not None
         self._tensors = decoded.message.inputs if hasattr(decoded.message, "inputs") else {}
-        held = example_input(decoded.message)
+        listed = example_input(decoded.message)
         sizes = map(rows_with_values, self._tensors.values())
         self.rows = max(sizes, default=0) if self._tensors else decoded.rows
         # As the messages have them: in a list each would be an object of its own, some hundred bytes for two.
-        self._examples: Iterable[Example] = held.examples if held is not None else ()
-        self.context: Example | None = getattr(held, "context", None)
-        self._serialized = [
-            holder
-            for name, proto in self._tensors.items()
-            if name not in names and proto.dtype == DT_STRING and (holder := _serialized(proto, names)) is not None
-        ]
+        self._examples: Iterable[Example] = listed.examples if listed is not None else ()
+        self.context: Example | None = getattr(listed, "context", None)
+        self._serialized: list[_Serialized] = []
+        self._unreadable = ""
+        held = [proto for name, proto in self._tensors.items() if name not in names and _holds_examples(proto, names)]
+        try:
+            refuse_repeating(held)
+            self._serialized.extend(map(_serialized, held))
+        except UndecodableTensorError as error:
+            self._unreadable = f"the tf.Examples in a tensor cannot be read: {error}"
 
     @property
     def all_examples(self) -> Iterator[Example]:
@@ -96,8 +99,10 @@ class OpenRequest:
         """All rows of an input; none if the request has no such input.
 
         Raises:
-            InvalidInputError: it has values that cannot be read.
+            InvalidInputError: it has values that cannot be read, or what may have the feature cannot.
         """
+        if self._unreadable:
+            raise InvalidInputError(self._unreadable)
         proto = self.tensor(name)
         if proto is not None:
             yield Block(_array(proto), partial(set_array, proto))
@@ -172,16 +177,27 @@ class _Serialized:
             set_array(self.proto, written.reshape(self.raw.shape))
 
 
-def _serialized(proto: TensorProto, names: Collection[str]) -> _Serialized | None:
+def _holds_examples(proto: TensorProto, names: Collection[str]) -> bool:
+    """Looks at what was sent, whatever the shape makes of it."""
+    if proto.dtype != DT_STRING:
+        return False
     try:
-        raw = to_array(proto)
-        examples = serving.ExampleList().examples  # one message of all: one by itself takes some hundred bytes more
-        for each in raw.ravel().tolist():
-            examples.add().MergeFromString(each)
+        examples = _parsed(sent_strings(proto))
     except (DecodeError, UndecodableTensorError):
-        return None
-    named = any(_has(example, name) for example in examples for name in names)
-    return _Serialized(proto, raw, examples) if named else None
+        return False
+    return any(_has(example, name) for example in examples for name in names)
+
+
+def _serialized(proto: TensorProto) -> _Serialized:
+    raw = to_array(proto)
+    return _Serialized(proto, raw, _parsed(raw.ravel().tolist()))
+
+
+def _parsed(serialized: Iterable[bytes]) -> Iterable[Example]:
+    examples = serving.ExampleList().examples  # one message of all: one by itself takes some hundred bytes more
+    for each in serialized:
+        examples.add().MergeFromString(each)
+    return examples
 
 
 def _array(proto: TensorProto) -> Array:

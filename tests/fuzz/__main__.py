@@ -27,8 +27,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", choices=list(TARGETS), action="append", help="only this one; may be repeated")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="reads one input, with its traceback")
-    parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"))
+    parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"), metavar="FILE")
     arguments = parser.parse_args()
+    if arguments.out.is_dir():
+        parser.error(f"--out: {arguments.out} is a folder; name a file, FOLDER/fuzz.json say")
     names = arguments.target or list(TARGETS)
     if arguments.replay is not None:
         with TARGETS[names[0]]() as target:

@@ -67,6 +67,30 @@ def test_serialized_examples_in_a_predict_input_are_cleaned_too(protect: Protect
     np.testing.assert_array_equal(got, predict(direct, "classify", inputs=rounded)["scores"])
 
 
+def test_a_serialized_example_that_stands_for_many_is_cleaned_or_refused(
+    protect: Protect, direct: grpc.Channel
+) -> None:
+    protected = protect({"inputs": {"x": WHOLE}})
+
+    def scores(channel: grpc.Channel, row: Any, size: int) -> Any:
+        request = predict_request("classify")
+        request.inputs["inputs"].CopyFrom(proto(strings(example(row.tolist()).SerializeToString()), content=False))
+        request.inputs["inputs"].tensor_shape.dim[0].size = size
+        reply = send(channel, "Predict", request.SerializeToString())
+        return to_array(serving.PredictResponse.FromString(reply).outputs["scores"])
+
+    for size in (1, 50):
+        np.testing.assert_array_equal(scores(protected.channel, X[0], size), scores(direct, ROUNDED[0], size))
+    with pytest.raises(grpc.RpcError) as caught:
+        scores(protected.channel, X[0], 20_000)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == (
+        "input 'x': the tf.Examples in a tensor cannot be read: 1 values are sent for 20000 elements; send all of them"
+    )
+    shadow = protect({"inputs": {"x": WHOLE | {"mode": "shadow"}}})
+    assert len(scores(shadow.channel, X[0], 20_000)) == 20_000
+
+
 @pytest.mark.parametrize("rule", [WHOLE | {"mode": "off"}, WHOLE | {"mode": "shadow"}, WHOLE | {"percent": 0}])
 def test_off_and_shadow_and_no_share_of_callers_change_nothing(
     protect: Protect, direct: grpc.Channel, rule: dict[str, Any]
