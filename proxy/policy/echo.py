@@ -5,8 +5,9 @@ told. Adaptive attackers such as OARS (arXiv 2303.06280) live on seeing that the
 see but answers that do not move. The price is paid by honest rows near a flagged cluster: they get that answer too.
 """
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from proxy.tensors import UndecodableTensorError, set_array, to_array
 MAX_SUBJECTS = 1024
 MAX_ROW_BYTES = 64 * 2**10
 """An answer to a row that is larger is not remembered."""
+_TOGETHER = 1024
+"""Rows that are compared at once with those that were told."""
 _NOWHERE: Floats = np.zeros(DIMENSIONS, dtype=np.float32)
 """Where a row is of which nothing is known."""
 
@@ -57,21 +60,22 @@ class Echo:
             answers = _rows(reply, len(standings))
         except (DecodeError, UndecodableTensorError):
             return body, 0
+        if answers is None:
+            return body, 0
         echoed = 0
-        for row, standing in enumerate(standings):
-            if answers is None or not standing.echoes:
-                continue
+        for standing, rows in _by_subject(standings):
             held = self._held(standing.subject, path, answers.shape)
-            own = embeddings.get(row, _NOWHERE)
-            if len(held.answers) < standing.remembered:
+            rest = iter(rows)
+            while len(held.answers) < standing.remembered and (row := next(rest, None)) is not None:
                 if answers.size(row) <= MAX_ROW_BYTES:
-                    held.embeddings.append(own)
+                    held.embeddings.append(embeddings.get(row, _NOWHERE))
                     held.answers.append(answers.get(row))
-                continue
-            gaps = np.linalg.norm(np.stack(held.embeddings) - own, axis=1)
-            answers.put(row, held.answers[int(gaps.argmin())])
-            echoed += 1
-        if answers is None or not echoed:
+            while block := list(itertools.islice(rest, _TOGETHER)):
+                nearest = _nearest(np.stack([embeddings.get(row, _NOWHERE) for row in block]), held.embeddings)
+                for at in np.unique(nearest).tolist():
+                    answers.put(np.array(block)[nearest == at], held.answers[at])
+                echoed += len(block)
+        if not echoed:
             return body, 0
         answers.write()
         return reply.body(), echoed
@@ -83,6 +87,22 @@ class Echo:
         if len(self._subjects) > MAX_SUBJECTS:
             self._subjects.popitem(last=False)
         return held
+
+
+def _by_subject(standings: Sequence[Standing]) -> list[tuple[Standing, list[int]]]:
+    """The rows of each subject that are to be echoes, in their order."""
+    found: dict[str, tuple[Standing, list[int]]] = {}
+    for row, standing in enumerate(standings):
+        if standing.echoes:
+            found.setdefault(standing.subject, (standing, []))[1].append(row)
+    return list(found.values())
+
+
+def _nearest(embeddings: Floats, told: Sequence[Floats]) -> NDArray[np.intp]:
+    """Which of those that were told (k, each DIMENSIONS) is nearest to each of (rows, DIMENSIONS)."""
+    others = np.stack(told)
+    found: NDArray[np.intp] = ((others**2).sum(axis=1) - 2 * embeddings @ others.T).argmin(axis=1)
+    return found
 
 
 _Row = Any
@@ -120,13 +140,14 @@ class _Answers:
             messages.append(message)
         return {name: np.copy(array[row]) for name, array in self.arrays.items()}, messages
 
-    def put(self, row: int, answer: _Row) -> None:
-        """Another answer in a row's place."""
+    def put(self, rows: NDArray[np.int_], answer: _Row) -> None:
+        """Another answer in the place of some rows."""
         arrays, messages = answer
         for name, value in arrays.items():
-            self.arrays[name][row] = value
+            self.arrays[name][rows] = value
         for each, message in zip(self.lists, messages, strict=True):
-            each[row].CopyFrom(message)
+            for row in rows.tolist():
+                each[row].CopyFrom(message)
 
     def write(self) -> None:
         """Into the reply."""
