@@ -112,8 +112,12 @@ def refuse_repeating(protos: Collection[TensorProto]) -> None:
 
 
 def _claimed(proto: TensorProto) -> int:
+    """Bytes of its array; 0 if there is none. A product of all that a shape may say takes seconds."""
     dtype = NUMPY_DTYPES.get(proto.dtype)
-    return 0 if dtype is None else max(0, math.prod(dim.size for dim in proto.tensor_shape.dim)) * dtype.itemsize
+    try:
+        return 0 if dtype is None else _elements(_shape(proto)) * dtype.itemsize
+    except UndecodableTensorError:
+        return 0
 
 
 def rows_with_values(proto: TensorProto) -> int:

@@ -19,6 +19,7 @@ from proxy.logs import event
 from proxy.metrics import ProtectionMetrics
 from proxy.protection.requests import Block, OpenRequest, changed_rows
 from proxy.signatures import TensorSpec
+from proxy.tensors import MAX_DIMENSIONS
 
 log = logging.getLogger("tensorwall.sanitize")
 
@@ -157,7 +158,8 @@ def check_signature(request: OpenRequest, name: str, spec: TensorSpec) -> None:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if spec.shape is not None and not spec.admits(shape):
         wanted = ["?" if size is None else size for size in spec.shape]
-        raise InvalidInputError(f"its shape is {list(shape)}; the model takes [{', '.join(map(str, wanted))}]")
+        got = str(list(shape)) if len(shape) <= MAX_DIMENSIONS else f"of {len(shape)} dimensions"
+        raise InvalidInputError(f"its shape is {got}; the model takes [{', '.join(map(str, wanted))}]")
 
 
 def invalid(name: str, problem: str) -> Rejection:

@@ -119,6 +119,18 @@ def test_bad_input_gets_a_clear_status(protect: Protect) -> None:
     assert protected.count("tensorwall_input_refusals_total", mode="enforce") == 5
 
 
+@pytest.mark.parametrize("sizes", [[1] * 50_000, [-(2**62)] * 50_000])
+def test_a_shape_of_any_length_gets_a_short_answer(protect: Protect, sizes: list[int]) -> None:
+    request = predict_request(x=X)
+    for size in sizes:
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+    protected = protect({"inputs": {"x": WHOLE}})
+    with pytest.raises(grpc.RpcError) as caught:
+        send(protected.channel, "Predict", request.SerializeToString())
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "input 'x': its shape is of 50002 dimensions; the model takes [?, 4]"
+
+
 def test_shadow_refuses_nothing(protect: Protect) -> None:
     protected = protect({"inputs": {"x": WHOLE | {"mode": "shadow", "steps": [{"kind": "range", "high": 1}]}}})
     assert predict(protected.channel, x=X)["probs"].shape == (2, 3)
