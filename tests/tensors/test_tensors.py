@@ -171,16 +171,18 @@ def _repeating(number: int, values: int, size: int) -> list[TensorProto]:
 
 
 def test_many_tensors_together_repeat_no_more_than_one_may() -> None:
-    for each in _repeating(8, 1, 60_000):
-        assert len(to_array(each)) == 60_000
-    refuse_repeating(_repeating(1, 1, 60_000))
-    refuse_repeating(_repeating(8, 1, 8_000))
+    for each in _repeating(8, 1, 30_000):
+        assert len(to_array(each)) == 30_000
+    refuse_repeating(_repeating(1, 1, 60_000))  # by itself it is `to_array` that refuses it
+    refuse_repeating(_repeating(8, 1, 4_000))
     refuse_repeating(_repeating(8, 4_000, 60_000))
     refuse_repeating([])
     with pytest.raises(UndecodableTensorError, match="send all values"):
-        refuse_repeating(_repeating(8, 1, 60_000))
+        refuse_repeating(_repeating(8, 1, 30_000))
     with pytest.raises(UndecodableTensorError, match="send all values"):
         refuse_repeating(_repeating(300, 1, 300))
     large = TensorShapeProto(dim=[TensorShapeProto.Dim(size=2**63 - 1)] * 300)
-    with pytest.raises(UndecodableTensorError, match="send all values"):
-        refuse_repeating([TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=large)] * 2)
+    endless = TensorProto(dtype=tensor.DT_FLOAT, tensor_shape=large)
+    refuse_repeating([endless] * 2)  # no array is made of them:
+    with pytest.raises(UndecodableTensorError, match="300 dimensions"):
+        to_array(endless)
