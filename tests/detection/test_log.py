@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from proxy.state import RedisStoreSettings
 from proxy.state.log import Entry as Read
 from proxy.state.log import LogAwayError, Page, Record
 from proxy.state.redis_log import RedisLog
+from proxy.state.tasks import ended
 from tests.detectors.made import SALT, natural, observed, walk
 from tests.processes import START_SECONDS
 from tests.redis_server import RedisServer, redis_server
@@ -108,9 +109,7 @@ async def process(
     try:
         yield made[0]
     finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        await ended(running)
         if store is not None:
             await store.close()
         made[0].feed.close()
