@@ -1,10 +1,8 @@
 """One call of a watched model as it passes: what is known of it before the model answers, and what is kept of it."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from detectors.observation import Features, Floats
 from proxy.codec import Decoded
@@ -15,13 +13,9 @@ from proxy.detection.sightings import MAX_ROWS, Sighting
 from proxy.detection.watched import Watched
 from proxy.identity import Caller
 from proxy.limiter import network
+from proxy.offload import offload
 from proxy.policy import Standing
 
-T = TypeVar("T")
-
-INLINE_BYTES = 16 * 2**10
-"""Requests up to this size, as sent and as they will be in the model server, are looked at on the event loop; a thread
-costs more than they do."""
 BLOCK_ROWS = 1024
 """Rows that are looked at together, beyond those that are observed: their features take 700 KB."""
 EARLY_BYTES = 4 * 2**20
@@ -107,18 +101,12 @@ async def looked_at(
     Raises:
         ValueError, MemoryError: numbers that no array can hold.
     """
-
-    async def run(work: Callable[..., T], *arguments: object) -> T:
-        if size <= INLINE_BYTES:
-            return work(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
-
-    opened = await run(worth_looking, decoded, watched.settings.inputs)
+    opened = await offload(executor, size, worth_looking, decoded, watched.settings.inputs)
     if opened is None:
         return
     inputs, rows = opened
     begin, end = 0, min(rows, MAX_ROWS)
     while begin < end:
         block = {name: values[begin:end] for name, values in inputs.items()}
-        yield rows, await run(watched.extractor, block, end - begin)
+        yield rows, await offload(executor, size, watched.extractor, block, end - begin)
         begin, end = end, min(rows, end + BLOCK_ROWS)

@@ -1,11 +1,10 @@
 """A model's protection as the request path uses it: one exchange at a time, cleaned, asked and hardened."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,15 +13,15 @@ from defenses.input import InvalidInputError
 from proxy.codec import Decoded
 from proxy.errors import Rejection
 from proxy.metrics import ProtectionMetrics
+from proxy.offload import offload
 from proxy.protection.guards import Guards
 from proxy.protection.requests import OpenRequest
-from proxy.protection.sanitize import INLINE_BYTES, Sanitizer, check_signature, invalid
+from proxy.protection.sanitize import Sanitizer, check_signature, invalid
 from proxy.protection.shield import Shield
 from proxy.protection.squeeze import NotSqueezableError, SqueezeGuard, enlarge, judge, refused_text
 from proxy.signatures import DEFAULT, Signature, SignatureTable
 from proxy.upstream import Reply
 
-T = TypeVar("T")
 Forward = Callable[[bytes], Awaitable[Reply]]
 
 _ASK_AGAIN = frozenset(
@@ -102,7 +101,7 @@ class Protection:
         """
         started = self._clock()
         size = max(len(body), decoded.claim)
-        request = await self._run(size, OpenRequest, decoded, guards.names)
+        request = await offload(self._executor, size, OpenRequest, decoded, guards.names)
         exchange = Exchange(path, decoded.model, body, guards, request.rows)
         await self._sanitize(request, exchange, self._signature(decoded), size, deadline)
         self._metrics.took(decoded.model, "sanitize", self._clock() - started)
@@ -123,7 +122,7 @@ class Protection:
             return await forward(exchange.body)
         if reply.code is not grpc.StatusCode.OK:
             return reply
-        judged = await self._run(len(reply.body), judge, exchange.path, reply.body, exchange.rows, guard)
+        judged = await offload(self._executor, len(reply.body), judge, exchange.path, reply.body, exchange.rows, guard)
         if judged.scores is None:
             self._metrics.not_scored(exchange.model, "output")
         else:
@@ -143,7 +142,8 @@ class Protection:
         if not exchange.guards.outputs or reply.code is not grpc.StatusCode.OK:
             return reply
         started = self._clock()
-        body = await self._run(
+        body = await offload(
+            self._executor,
             len(reply.body),
             self._shield.harden,
             exchange.path,
@@ -172,7 +172,9 @@ class Protection:
             if guard.keyed:
                 rule = guard.rule
                 names = rule.key_inputs or None
-                exchange.identities[guard.name] = await self._run(size, request.identities, names, rule.key_step)
+                exchange.identities[guard.name] = await offload(
+                    self._executor, size, request.identities, names, rule.key_step
+                )
 
     def _check(self, request: OpenRequest, exchange: Exchange, signature: Signature) -> None:
         for guard in exchange.guards.inputs:
@@ -189,7 +191,7 @@ class Protection:
             self._metrics.not_scored(exchange.model, "size")
             return
         try:
-            exchange.enlarged = await self._run(size, enlarge, request, guard, self._rng)
+            exchange.enlarged = await offload(self._executor, size, enlarge, request, guard, self._rng)
         except NotSqueezableError:
             self._metrics.not_scored(exchange.model, "input")
 
@@ -203,8 +205,3 @@ class Protection:
         """That of the newest version, as far as it is known."""
         spec = getattr(decoded.message, "model_spec", None)
         return None if spec is None else self._signatures.of(decoded.model).get(spec.signature_name or DEFAULT)
-
-    async def _run(self, size: int, work: Callable[..., T], *arguments: Any) -> T:
-        if size <= INLINE_BYTES:
-            return work(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

@@ -4,7 +4,7 @@ An *input* is what a rule names: a Predict input, or a feature of the tf.Example
 MultiInference carry, and that a Predict input may hold serialized.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,10 +77,11 @@ class OpenRequest:
         self.context: Example | None = getattr(listed, "context", None)
         self._serialized: list[_Serialized] = []
         self._unreadable = ""
-        held = [proto for name, proto in self._tensors.items() if name not in names and _holds_examples(proto, names)]
+        sent = [(proto, _sent_examples(proto, names)) for name, proto in self._tensors.items() if name not in names]
+        held = [(proto, examples) for proto, examples in sent if examples]
         try:
-            refuse_repeating(held)
-            self._serialized.extend(map(_serialized, held))
+            refuse_repeating([proto for proto, _ in held])
+            self._serialized.extend(_serialized(proto, examples) for proto, examples in held)
         except UndecodableTensorError as error:
             self._unreadable = f"the tf.Examples in a tensor cannot be read: {error}"
 
@@ -177,23 +178,23 @@ class _Serialized:
             set_array(self.proto, written.reshape(self.raw.shape))
 
 
-def _holds_examples(proto: TensorProto, names: Collection[str]) -> bool:
-    """Looks at what was sent, whatever the shape makes of it."""
+def _sent_examples(proto: TensorProto, names: Collection[str]) -> Sequence[Example]:
+    """The tf.Examples that were sent, whatever the shape makes of them; none if none has a feature that is named."""
     if proto.dtype != DT_STRING:
-        return False
+        return ()
     try:
         examples = _parsed(sent_strings(proto))
     except (DecodeError, UndecodableTensorError):
-        return False
-    return any(_has(example, name) for example in examples for name in names)
+        return ()
+    return examples if any(_has(example, name) for example in examples for name in names) else ()
 
 
-def _serialized(proto: TensorProto) -> _Serialized:
+def _serialized(proto: TensorProto, sent: Sequence[Example]) -> _Serialized:
     raw = to_array(proto)
-    return _Serialized(proto, raw, _parsed(raw.ravel().tolist()))
+    return _Serialized(proto, raw, sent if len(sent) == raw.size else _parsed(raw.ravel().tolist()))
 
 
-def _parsed(serialized: Iterable[bytes]) -> Iterable[Example]:
+def _parsed(serialized: Iterable[bytes]) -> Sequence[Example]:
     examples = serving.ExampleList().examples  # one message of all: one by itself takes some hundred bytes more
     for each in serialized:
         examples.add().MergeFromString(each)

@@ -1,6 +1,5 @@
 """The request's side: every input that has a rule is cleaned before the model sees it."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -17,6 +16,7 @@ from protos.tensor_pb2 import DataType
 from proxy.errors import Rejection
 from proxy.logs import event
 from proxy.metrics import ProtectionMetrics
+from proxy.offload import offload
 from proxy.protection.requests import Block, OpenRequest, changed_rows
 from proxy.signatures import TensorSpec
 from proxy.tensors import MAX_DIMENSIONS
@@ -26,9 +26,6 @@ log = logging.getLogger("tensorwall.sanitize")
 Array = NDArray[Any]
 Purify = Callable[[Array, float], Awaitable[Array | None]]
 """Sends rows through the purifying model, by a deadline; None if it failed and the rows may pass as they are."""
-
-INLINE_BYTES = 16 * 1024
-"""Requests up to this size are cleaned on the event loop; larger ones on a thread, where they hold up nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +127,7 @@ class Sanitizer:
             values = values if purified is None else purified
         seeds = row_seeds(self._rng, values.shape[0] if values.ndim and values.size else 0)
         try:
-            if size <= INLINE_BYTES:
-                return _cleaned(block, guard, values, seeds)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._executor, _cleaned, block, guard, values, seeds
-            )
+            return await offload(self._executor, size, _cleaned, block, guard, values, seeds)
         except InvalidInputError as error:
             raise InvalidInputError(f"{block.label}: {error}" if block.label else str(error)) from None
 

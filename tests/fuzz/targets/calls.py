@@ -16,7 +16,7 @@ from protos import tensor_pb2 as tensor
 from protos.example_pb2 import Example
 from protos.signature_pb2 import SignatureDef, TensorInfo
 from proxy.codec import METHODS, decode
-from proxy.tensors import set_array
+from proxy.tensors import set_array, to_array
 from proxy.upstream import Reply
 from tests.fuzz.target import Plain
 
@@ -105,7 +105,7 @@ def _good() -> list[tuple[str, Any]]:
 
 def searched(rng: np.random.Generator) -> serving.PredictRequest:
     """Steps of a search around the first image of the good calls."""
-    start = np.random.default_rng(0).random((3, *SHAPE), dtype=np.float32)[0]
+    start = to_array(_good()[0][1].inputs["image"])[0]
     steps = start + rng.normal(0, 0.02, (16, *SHAPE)).astype(np.float32)
     return _predict("free", image=steps.clip(0, 1))
 
