@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -25,6 +25,7 @@ from proxy.identity import Caller
 from proxy.limits import unavailable
 from proxy.logs import event, printable
 from proxy.metrics.detection import DetectionMetrics
+from proxy.offload import offload
 from proxy.policy import Action, Policy, Standing, Verdict
 from proxy.policy.echo import Echo
 from proxy.policy.verdict import harder
@@ -180,13 +181,16 @@ class Detection:
         spec = getattr(decoded.message, "model_spec", None)
         signature = "" if spec is None else spec.signature_name
         glance = Glance(caller, signature, [standing], standing.rules, body, decoded.rows, decoded.claim)
-        by_rows = standing.echoes or self.policy.watches_rows(watched.name, caller.id)
+        members = self.policy.members(watched.name, caller.id)
+        by_rows = standing.echoes or members
         size = max(decoded.claim, len(body))
         if by_rows or size > EARLY_BYTES:
             with contextlib.suppress(ValueError, MemoryError):  # numbers that no array can hold
                 async with contextlib.aclosing(looked_at(watched, decoded, size, self._executor)) as blocks:
                     async for rows, features in blocks:
-                        self._judge(watched, glance, standing, rows, features)
+                        pairs = members.size(len(features))
+                        owners = await offload(self._executor, pairs, members.of, features.embeddings)
+                        self._judge(watched, glance, standing, rows, features, owners)
                         if not by_rows:
                             break  # those that are observed are known
         glance.seconds = time.perf_counter() - started
@@ -285,19 +289,26 @@ class Detection:
             self.policy.forget_clusters(name)  # their embeddings are of another salt
         return made
 
-    def _judge(self, watched: Watched, glance: Glance, standing: Standing, rows: int, features: Features) -> None:
-        """How the next of a call's rows stand."""
+    def _judge(
+        self,
+        watched: Watched,
+        glance: Glance,
+        standing: Standing,
+        rows: int,
+        features: Features,
+        owners: Sequence[Verdict | None],
+    ) -> None:
+        """How the next of a call's rows stand, by the verdicts on the clusters that they belong to."""
         if glance.features is None:
             glance.features, glance.rows, glance.standings, glance.request = features, rows, [], b""
         own = [standing] * len(features)
-        if self.policy.watches_rows(watched.name, glance.caller.id):
-            by_cluster = self.policy.row_standings(watched.name, glance.caller.id, features.embeddings, self._clock())
-            if any(each.blocked for each in by_cluster):
-                raise self._refusal(watched)
-            for row, each in enumerate(by_cluster):
-                if each.step is not None:
-                    own[row] = each  # what its cluster says is closer to the row than what its caller does
-                    glance.rules = harder(glance.rules, each.rules)
+        by_cluster = self.policy.row_standings(watched.name, glance.caller.id, owners, self._clock())
+        if any(each.blocked for each in by_cluster):
+            raise self._refusal(watched)
+        for row, each in enumerate(by_cluster):
+            if each.step is not None:
+                own[row] = each  # what its cluster says is closer to the row than what its caller does
+                glance.rules = harder(glance.rules, each.rules)
         for row, each in enumerate(own):
             if each.echoes and len(glance.echoes) < MAX_ROWS:
                 glance.echoes[len(glance.standings) + row] = features.embeddings[row].copy()

@@ -169,7 +169,8 @@ def _meet(policy: Policy, observation: Observation, tally: _Tally) -> None:
     """What the request path would do to a call, by what is known before it."""
     model, caller, now = observation.model, observation.caller, observation.time
     standing = policy.standing(model, caller, observation.groups, now)
-    rows = policy.row_standings(model, caller, observation.features.embeddings, now)
+    owners = policy.members(model, caller).of(observation.features.embeddings)
+    rows = policy.row_standings(model, caller, owners, now)
     tally.rows += len(rows)
     if standing.step is not None or any(each.step is not None for each in rows):
         tally.acted += len(rows)  # the rules of one row's standing hold for its whole call

@@ -6,10 +6,9 @@ from fnmatch import fnmatchcase
 from hashlib import blake2b
 
 from detectors.findings import Finding, Subject, Technique
-from detectors.observation import Floats
 from proxy.config.detection import STEPS, Detection, StepName
 from proxy.limits import share
-from proxy.policy.clusters import Clusters
+from proxy.policy.clusters import NOBODY, Clusters, Members
 from proxy.policy.manual import Action, Manual
 from proxy.policy.standing import CLEAR, Standing
 from proxy.policy.verdict import Evidence, Mode, Verdict, harder, milder
@@ -148,9 +147,12 @@ class Policy:
         return found
 
     def acts(self, model: str, caller: str) -> bool:
-        """Whether verdicts on a model act on this caller, and are not in shadow."""
+        """Whether verdicts on a model act on this caller, and are not in shadow, as configured.
+
+        An operator's immunity is looked up where a verdict would act.
+        """
         settings = self._models.get(model)
-        return settings is not None and _enforced(settings, caller)
+        return settings is not None and _mode(settings, Subject("caller", caller))[0] == "enforce"
 
     def against(self, model: str, caller: str, groups: Sequence[str], now: float) -> list[tuple[Verdict, StepName]]:
         """The verdicts that stand on a caller or its groups, and the step that each means for it, whatever the mode."""
@@ -202,22 +204,21 @@ class Policy:
         """Rows of a model are compared with no cluster any more, until there is new evidence."""
         self._clusters.pop(model, None)
 
-    def watches_rows(self, model: str, caller: str) -> bool:
-        """Whether a caller's rows have to be compared with clusters."""
-        settings, clusters = self._models.get(model), self._clusters.get(model)
-        return settings is not None and clusters is not None and len(clusters) > 0 and _enforced(settings, caller)
+    def members(self, model: str, caller: str) -> Members:
+        """What a caller's rows have to be compared with, as it is now."""
+        clusters = self._clusters.get(model)
+        return NOBODY if clusters is None or not self.acts(model, caller) else clusters.members
 
-    def row_standings(self, model: str, caller: str, embeddings: Floats, now: float) -> list[Standing]:
-        """How each row stands by the cluster that it belongs to, as far as that concerns the caller.
+    def row_standings(self, model: str, caller: str, owners: Sequence[Verdict | None], now: float) -> list[Standing]:
+        """How each row stands by the verdict on the cluster that it belongs to, as far as that concerns the caller.
 
         What one caller alone did is held against nobody else whose rows happen to be near.
         """
         settings = self._models.get(model)
-        clusters = self._clusters.get(model)
-        if settings is None or clusters is None or not self._acts(model, settings, caller, now):
-            return [CLEAR] * len(embeddings)
+        if settings is None or not self._acts(model, settings, caller, now):
+            return [CLEAR] * len(owners)
         standings = []
-        for verdict in clusters.of(embeddings):
+        for verdict in owners:
             theirs = verdict is not None and (len(verdict.callers) != 1 or caller in verdict.callers)
             if verdict is not None and theirs and not self.manual.excused(model, caller, verdict.since):
                 verdict.settle(now)
@@ -323,11 +324,6 @@ def _hardest(found: Standing, step: StepName | None, verdict: Verdict, subject: 
     if harder(found.step, step) != found.step or (STEPS.index(step) == STEPS.index(found.step) and not silent):
         return other
     return found
-
-
-def _enforced(settings: Detection, caller: str) -> bool:
-    """As configured; an operator's immunity is looked up where a verdict would act."""
-    return _mode(settings, Subject("caller", caller))[0] == "enforce"
 
 
 def _mode(settings: Detection, subject: Subject) -> tuple[Mode, bool]:

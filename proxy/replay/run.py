@@ -147,10 +147,8 @@ class Replay:
 
     def _blocked_by_rows(self, call: RecordedCall, seen: Observation) -> bool:
         """What the clusters do to whose rows lie in them."""
-        if not self._policy.watches_rows(call.model, call.caller.id):
-            return False
-        embeddings = seen.features.embeddings
-        standings = self._policy.row_standings(call.model, call.caller.id, embeddings, self._clock.now)
+        owners = self._policy.members(call.model, call.caller.id).of(seen.features.embeddings)
+        standings = self._policy.row_standings(call.model, call.caller.id, owners, self._clock.now)
         ids = {standing.subject.rpartition("\0")[2] for standing in standings if standing.step is not None}
         for verdict in self._policy.verdicts(self._clock.now, call.model) if ids else ():
             if verdict.id in ids and verdict.step is not None:

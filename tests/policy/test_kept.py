@@ -15,7 +15,7 @@ from proxy.config.detection import Response
 from proxy.policy import Policy, Verdict
 from proxy.policy.kept import UnusableError, dump, load, technique_of
 from proxy.policy.verdict import Evidence
-from tests.policy.test_policy import NOW, Configured, configured, found, step
+from tests.policy.test_policy import NOW, Configured, configured, found, row_standings, step
 
 __all__ = ["configured"]
 
@@ -153,5 +153,5 @@ def test_rows_of_a_cluster_are_known_again(configured: Configured) -> None:
     one.judge("m", [found(7, Subject("cluster", "x"), cluster=Cluster(members, 0.1, {"a": 5}))], NOW)
     handed(one, other)
     rows = np.eye(4, DIMENSIONS, dtype=np.float32)
-    assert [each.step for each in other.row_standings("m", "a", rows, NOW)] == ["block"] * 3 + [None]
+    assert [each.step for each in row_standings(other, "a", rows, NOW)] == ["block"] * 3 + [None]
     assert step(other) == "block", "and who was part of it"

@@ -11,7 +11,7 @@ from detectors.observation import DIMENSIONS
 from proxy.policy import CLEAR, Action, Policy, TooManyDecisionsError, Verdict
 from proxy.policy import manual as module
 from proxy.policy.manual import ActionKind, Manual
-from tests.policy.test_policy import NOW, Configured, configured, found, step
+from tests.policy.test_policy import NOW, Configured, configured, found, row_standings, step
 
 __all__ = ["configured"]
 
@@ -192,8 +192,8 @@ def test_a_released_caller_is_not_held_to_older_verdicts_on_its_group_or_cluster
     assert step(held) == "block"
     held.apply(action("release", time=NOW + 1), NOW + 1)
     assert step(held, now=NOW + 2, groups=("g",)) is None
-    assert held.row_standings("m", "a", members[:1], NOW + 2) == [CLEAR]
-    assert held.row_standings("m", "b", members[:1], NOW + 2)[0].blocked, "others are"
+    assert row_standings(held, "a", members[:1], NOW + 2) == [CLEAR]
+    assert row_standings(held, "b", members[:1], NOW + 2)[0].blocked, "others are"
     held.judge("m", [cluster(11, 3)], NOW + 3)
     assert step(held, now=NOW + 3) is None, "fewer near rows than it was released from"
     held.judge("m", [cluster(12, 4)], NOW + 4)

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from detectors.findings import Cluster, Finding, Reading, Subject, Technique
-from detectors.observation import DIMENSIONS
+from detectors.observation import DIMENSIONS, Floats
 from detectors.profile import Profile
 from proxy.config.detection import Detection
-from proxy.policy import CLEAR, Policy, Verdict
+from proxy.policy import CLEAR, Policy, Standing, Verdict
 from proxy.policy.clusters import AT_ONCE
 from proxy.policy.policy import MAX_VERDICTS
 
@@ -62,6 +62,10 @@ def found(
 
 def step(policy: Policy, caller: str = "a", now: float = NOW, groups: tuple[str, ...] = ()) -> str | None:
     return policy.standing("m", caller, groups, now).step
+
+
+def row_standings(policy: Policy, caller: str, rows: Floats, now: float) -> list[Standing]:
+    return policy.row_standings("m", caller, policy.members("m", caller).of(rows), now)
 
 
 def test_evidence_climbs_the_ladder_and_time_comes_down_it_step_by_step(configured: Configured) -> None:
@@ -122,7 +126,7 @@ def test_the_immune_are_reported_and_never_acted_on(configured: Configured) -> N
     policy.judge("m", [found(9.0, Subject("caller", "api_key:batch-7")), found(9.0, Subject("group", "owner:x"))], NOW)
     policy.judge("m", [found(9.0, Subject("cluster", "c"), cluster=cluster)], NOW)
     assert policy.standing("m", "api_key:batch-7", ("owner:x",), NOW) == CLEAR
-    assert policy.row_standings("m", "api_key:batch-7", members, NOW) == [CLEAR] * 4
+    assert row_standings(policy, "api_key:batch-7", members, NOW) == [CLEAR] * 4
     assert any(each.immune and each.subject.id == "api_key:batch-7" for each in told)
     assert step(policy, "b") == "block", "the others of the cluster are not spared"
 
@@ -147,27 +151,27 @@ def test_a_cluster_acts_on_its_rows_whoever_sends_them(configured: Configured) -
     policy, _ = configured("silent")
     members = np.eye(3, DIMENSIONS, dtype=np.float32)
     cluster = Cluster(members, 0.2, {"a": 40, "b": 3, "c": 2})
-    assert not policy.watches_rows("m", "caller")
+    assert not policy.members("m", "caller")
     policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=cluster)], NOW)
-    assert policy.watches_rows("m", "caller")
+    assert policy.members("m", "caller")
     near, far = members[1] + np.float32(0.01), members[1] * np.float32(2)
-    standings = policy.row_standings("m", "stranger", np.stack([near, far]), NOW)
+    standings = row_standings(policy, "stranger", np.stack([near, far]), NOW)
     assert [each.echoes for each in standings] == [True, False]
     assert (step(policy, "b"), step(policy, "c")) == ("coarsen", None), "two near rows are a coincidence"
-    assert policy.row_standings("m", "stranger", near[np.newaxis], NOW + 151) == [CLEAR]
+    assert row_standings(policy, "stranger", near[np.newaxis], NOW + 151) == [CLEAR]
 
 
 def test_what_one_caller_did_alone_is_held_against_nobody_else(configured: Configured) -> None:
     policy, _ = configured("silent")
     members = np.eye(3, DIMENSIONS, dtype=np.float32)
     policy.judge("m", [found(3.5, Subject("cluster", "c"), cluster=Cluster(members, 0.2, {"a": 40, "b": 2}))], NOW)
-    assert policy.row_standings("m", "stranger", members, NOW) == [CLEAR] * 3
-    assert all(each.echoes for each in policy.row_standings("m", "a", members, NOW))
+    assert row_standings(policy, "stranger", members, NOW) == [CLEAR] * 3
+    assert all(each.echoes for each in row_standings(policy, "a", members, NOW))
     everyone = Cluster(members, 0.2, {"a": 42, "stranger": 30})
     policy.judge("m", [found(1.5, Subject("cluster", "c"), cluster=everyone)], NOW + 1)
-    assert policy.row_standings("m", "stranger", members, NOW + 1) == [CLEAR] * 3, "weak evidence draws nobody in"
+    assert row_standings(policy, "stranger", members, NOW + 1) == [CLEAR] * 3, "weak evidence draws nobody in"
     policy.judge("m", [found(4.5, Subject("cluster", "c"), cluster=everyone)], NOW + 2)
-    assert all(each.echoes for each in policy.row_standings("m", "stranger", members, NOW + 2))
+    assert all(each.echoes for each in row_standings(policy, "stranger", members, NOW + 2))
 
 
 def test_silence_never_refuses(configured: Configured) -> None:
@@ -236,6 +240,19 @@ def test_a_verdict_on_a_cluster_is_told_with_its_callers(configured: Configured)
     assert [each["callers"] for each in seen if each["subject"]["kind"] == "cluster"] == [{"a": 4}]
 
 
+def test_a_row_belongs_to_the_cluster_whose_member_is_nearest_in_radii(configured: Configured) -> None:
+    policy, _ = configured()
+    members = np.zeros((2, DIMENSIONS), np.float32)
+    members[:, 0] = 5, 6
+    for name, member, radius in zip("nw", members, (0.3, 0.8), strict=True):
+        cluster = Cluster(member[np.newaxis], radius, {"a": 2, "b": 2})
+        policy.judge("m", [found(3.5, Subject("cluster", name), cluster=cluster)], NOW)
+    rows = np.zeros((6, DIMENSIONS), np.float32)
+    rows[:, 0] = 4.65, 4.75, 5.25, 5.31, 6.75, 6.85
+    owners = policy.members("m", "a").of(rows)
+    assert [each and each.subject.id for each in owners] == [None, "n", "n", "w", "w", None]
+
+
 def test_rows_are_compared_with_members_some_at_a_time_and_none_is_missed(configured: Configured) -> None:
     policy, _ = configured("silent")
     rng = np.random.default_rng(0)
@@ -246,5 +263,5 @@ def test_rows_are_compared_with_members_some_at_a_time_and_none_is_missed(config
     assert len(rows) * len(members) > 3 * AT_ONCE
     near = rng.choice(len(rows), 40, replace=False)
     rows[near] = members[rng.choice(len(members), 40)] + np.float32(0.001)
-    standings = policy.row_standings("m", "a", rows, NOW)
+    standings = row_standings(policy, "a", rows, NOW)
     assert [at for at, each in enumerate(standings) if each.echoes] == sorted(near.tolist())
