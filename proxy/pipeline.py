@@ -3,6 +3,7 @@
 One `Pipeline` is one configuration. A reload makes a new one; calls in flight end on the one that they began on.
 """
 
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ class Call:
         path: full method name.
         started: when it came, on the pipeline's clock.
         request_bytes: size of the request message.
+        deadline: when it has to be answered, on the same clock.
         model: the model's name as the caller sent it.
         rows: examples in the request.
         outcome: what becomes of them, as the metrics name it.
@@ -46,6 +48,7 @@ class Call:
     path: str
     started: float
     request_bytes: int = 0
+    deadline: float = math.inf
     model: str = ""
     rows: int = 0
     outcome: str = "admitted"
@@ -103,31 +106,31 @@ class Pipeline:
         Raises:
             Rejection: the proxy's own answer; nothing was forwarded.
         """
+        call.deadline = self._deadline(context)
         headers = context.invocation_metadata() or ()
         caller = call.caller = self._identify(headers, context)
         metadata = forwarded(headers, self._identifier.stripped_headers)
         decoded = self._decode(call, body)
         self._detection.refuse_blocked(caller, call.model)
         if call.path not in INFERENCE:
-            return await self._forward(call, body, metadata, context)
+            return await self._forward(call, body, metadata)
         watched = self._detection.of(call.model)
         standing = CLEAR if watched is None else self._detection.admit(watched, caller)
         guards = self._guards.of(call.model, caller, standing.rules)
         release = await self._limiter.admit(caller, call.model, call.rows, call.request_bytes, guards.limits)
         context.add_done_callback(lambda _: release())  # once the caller has taken the reply
         if decoded is None or not (guards.protects or watched):
-            reply = await self._forward(call, body, metadata, context)
+            reply = await self._forward(call, body, metadata)
             return reply if decoded is None else self._recorded(call, caller, decoded, body, reply)
-        left = self._seconds_left(context)
-        deadline = self._clock() + left
         if watched is not None:
-            glance = await self._detection.look(watched, caller, standing, decoded, body, left)
+            patience = call.deadline - self._clock()
+            glance = await self._detection.look(watched, caller, standing, decoded, body, patience)
             guards = self._guards.of(call.model, caller, glance.rules)
         call.outcome = guards.outcome
-        forward = partial(self._forward, call, metadata=metadata, context=context)
+        forward = partial(self._forward, call, metadata=metadata)
         exchange = None
         if guards.protects:
-            exchange = await self._protection.sanitize(call.path, decoded, body, guards, deadline)
+            exchange = await self._protection.sanitize(call.path, decoded, body, guards, call.deadline)
         reply = await (forward(body) if exchange is None else self._protection.ask(exchange, forward))
         self._recorded(call, caller, decoded, body, reply)
         if watched is not None:
@@ -140,14 +143,15 @@ class Pipeline:
         Raises:
             Rejection: as `answer`.
         """
+        call.deadline = self._deadline(context)
         headers = context.invocation_metadata() or ()
         caller = call.caller = self._identify(headers, context)
         metadata = forwarded(headers, self._identifier.stripped_headers)
         self._detection.refuse_blocked(caller, "")
         release = await self._limiter.admit(caller, "", 0, 0)
         try:
-            left = self._seconds_left(context)
-            stream = await self._upstream.stream(call.path, requests, metadata, left)
+            seconds = max(0.0, call.deadline - self._clock())
+            stream = await self._upstream.stream(call.path, requests, metadata, seconds)
         except BaseException:
             release()
             raise
@@ -184,13 +188,18 @@ class Pipeline:
         self._recorder.answered(call.path, caller, decoded, body, reply, self._clock() - call.started)
         return reply
 
-    async def _forward(self, call: Call, body: bytes, metadata: Metadata, context: Context) -> Reply:
+    async def _forward(self, call: Call, body: bytes, metadata: Metadata) -> Reply:
         started = self._clock()
         try:
-            return await self._upstream.unary(call.path, body, metadata, started + self._seconds_left(context))
+            return await self._upstream.unary(call.path, body, metadata, call.deadline)
         finally:
             call.upstream_seconds += self._clock() - started
 
-    def _seconds_left(self, context: Context) -> float:
+    def _deadline(self, context: Context) -> float:
+        """When a call that has just come has to be answered.
+
+        gRPC counts what remains by the time of day. Where that says that nothing does, it was set forwards: gRPC's own
+        timer, which is monotonic, would have ended the call, and still will.
+        """
         remaining = context.time_remaining()
-        return self._default_deadline if remaining is None else remaining
+        return self._clock() + (remaining if remaining is not None and remaining > 0 else self._default_deadline)

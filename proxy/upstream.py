@@ -20,6 +20,10 @@ HALF_CLOSE_SECONDS = 0.01
 """How long a relayed call's first message waits for the caller's half-close, which a unary call sends along with it."""
 _CONNECTION_ENDED = "Stream removed ("
 """How gRPC begins the details of calls whose connection ended under them."""
+_TIME_IS_UP = "Deadline Exceeded"
+"""gRPC's own details of a call whose deadline passed."""
+EARLY_SECONDS = 0.1
+"""A call that gRPC ends at its deadline is not ended earlier than that before it."""
 BACKOFF_CAP = 10
 """The longest wait between tries, as a multiple of the first (Envoy's router has the same cap)."""
 
@@ -199,7 +203,11 @@ class UpstreamPool:
     async def _attempt(
         self, target: Target, path: str, body: bytes, metadata: Metadata, deadline: float
     ) -> tuple[Reply, bool]:
-        """The reply, and whether another try is safe: the connection failed and nothing of an answer had come."""
+        """The reply, and whether another try is safe: the connection failed and nothing of an answer had come.
+
+        It is safe too where gRPC says that time is up, and it is not: until a call has begun gRPC counts by the time of
+        day (`_timeout_to_deadline` in grpc/aio/_utils.py), and that was set forwards.
+        """
         # While connecting fails, calls fail at once and locally, even if the connection is back a moment later.
         failing = target.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         target.in_flight += 1
@@ -211,7 +219,7 @@ class UpstreamPool:
                 reply = failure(error)
                 if _lost(reply, failing or not target.connected()):
                     return Reply(grpc.StatusCode.UNAVAILABLE, UNREACHABLE), True
-                return reply, False
+                return reply, _early(reply, deadline - self._clock())
             initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
             return Reply(
                 grpc.StatusCode.OK, await call.details() or "", answer, _plain(initial), _plain(trailing)
@@ -246,6 +254,12 @@ def _lost(reply: Reply, down: bool) -> bool:
     return (reply.code is grpc.StatusCode.UNAVAILABLE and (down or own)) or (
         reply.code is grpc.StatusCode.UNKNOWN and own
     )
+
+
+def _early(reply: Reply, left: float) -> bool:
+    """Whether gRPC itself ended a call at its deadline, with so many seconds left."""
+    own = reply.details == _TIME_IS_UP and not reply.initial and not reply.trailing
+    return reply.code is grpc.StatusCode.DEADLINE_EXCEEDED and own and left > EARLY_SECONDS
 
 
 async def _single(requests: AsyncIterator[bytes]) -> tuple[bytes | None, AsyncIterator[bytes]]:

@@ -107,6 +107,17 @@ def test_no_call_suffers_and_no_limit_is_lost(tmp_path: Path, clock: Clock, serv
     assert check([tmp_path / "audit.jsonl"]).problems == []
 
 
+def test_a_call_that_begins_as_the_clock_jumps_is_answered(clock: Clock, served: tuple[Proxy, ModelServer]) -> None:
+    proxy, _ = served
+    with Load([proxy.address], deadline=5, metadata=(("x-forwarded-for", "10.0.0.1"),)) as load:
+        for _ in range(200):  # one jump in forty would end a call
+            for offset in (HOUR, 0):
+                clock.jump(offset)
+                load.until(3)
+        load.end()
+    assert set(load.codes) == {"OK"}
+
+
 def test_a_spent_day_is_not_won_back_by_setting_the_clock_back(clock: Clock, served: tuple[Proxy, ModelServer]) -> None:
     proxy, _ = served
     with open_channel(proxy.address) as channel:
