@@ -36,11 +36,13 @@ def plot(title: str, results: Mapping[str, Result], path: Path) -> None:
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for name, result in results.items():
+    for number, (name, result) in enumerate(results.items()):
         clean, robust = ({key: 100 * value for key, value in result[of].items()} for of in ("clean", "ensemble"))
         x, y = clean["value"], robust["value"]
         reach = [[[at["value"] - at["low"]], [at["high"] - at["value"]]] for at in (clean, robust)]
-        axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], fmt="o", markersize=5, linewidth=0.8, label=name)
+        axes.errorbar(
+            x, y, xerr=reach[0], yerr=reach[1], fmt="oD"[number // 10 % 2], markersize=5, linewidth=0.8, label=name
+        )
     axes.set(title=title, xlabel="clean accuracy, %", ylabel="under PGD and the ensemble, %")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
