@@ -110,7 +110,7 @@ def test_no_call_suffers_and_no_limit_is_lost(tmp_path: Path, clock: Clock, serv
 def test_a_call_that_begins_as_the_clock_jumps_is_answered(clock: Clock, served: tuple[Proxy, ModelServer]) -> None:
     proxy, _ = served
     with Load([proxy.address], deadline=5, metadata=(("x-forwarded-for", "10.0.0.1"),)) as load:
-        for _ in range(200):  # one jump in forty would end a call
+        for _ in range(200):  # so many, since few meet a call in the moment that counts
             for offset in (HOUR, 0):
                 clock.jump(offset)
                 load.until(3)
